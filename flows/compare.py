@@ -1,0 +1,111 @@
+"""Compare: base, prompted and finetuned models on held-out scenarios, clause by clause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect_ratify.finetune.measures import Fluency, measure
+from prefect_ratify.flows.refine import refined_policy
+from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.train import tuned_model
+from prefect_ratify.policy_modules.responder import preamble, with_examples
+from prefect_ratify.records import Demonstration, Policy, Record, Response, Scenario, Verdict
+from prefect_ratify.scenarios.checks import Check
+from prefect_ratify.scenarios.comparing import Comparison, Rate, rates
+from prefect_ratify.scenarios.comparing import compare as compare_verdicts
+from prefect_ratify.scenarios.judging import judge
+from prefect_ratify.scenarios.running import Condition
+from prefect_ratify.scenarios.running import run as run_suite
+from prefect_ratify.store import read_records, write_record, write_records
+
+FINETUNED = "finetuned"
+
+
+class Final(Record):
+    """Everything that the comparison measured.
+
+    `rates` and `comparisons` (each condition against finetuned) are on held-out scenarios, by
+    the clauses' judges; `audit_*` the same by the audit checks. `over_application` is how
+    often a clause's behaviour shows in answers to unrelated requests.
+    """
+
+    rates: tuple[Rate, ...]
+    comparisons: tuple[Comparison, ...]
+    audit_rates: tuple[Rate, ...]
+    audit_comparisons: tuple[Comparison, ...]
+    over_application: tuple[Rate, ...]
+    fluency: tuple[Fluency, ...]
+
+
+def conditions(run: Run) -> list[Condition]:
+    """The ways of answering that are compared, the finetuned model last."""
+    refined, draft = refined_policy(run), run.project.policy
+    examples = {key: guide.examples for key, guide in run.project.suite.guides.items()}
+    responder = run.model("responder")
+    return [
+        Condition("base", run.student()),
+        Condition("draft", responder, preamble(draft)),
+        Condition("refined", responder, preamble(refined)),
+        Condition("examples", responder, preamble(with_examples(refined, examples))),
+        Condition(FINETUNED, tuned_model(run)),
+    ]
+
+
+def compare(run: Run, folder: Path) -> None:
+    """Answer, judge and audit the held-out scenarios under every condition, and compare."""
+    suite, policy = run.project.suite, refined_policy(run)
+    held_out, unrelated = suite.split("held_out"), suite.unrelated_split("held_out")
+    answers = {c.name: _answer(run, held_out, c, run.settings.samples) for c in conditions(run)}
+    off_topic = {c.name: _answer(run, unrelated, c, run.settings.unrelated_samples) for c in conditions(run)}
+    verdicts = {name: run.judge(policy, held_out, given) for name, given in answers.items()}
+    audits = {name: _audit(given, held_out, policy, suite.audits) for name, given in answers.items()}
+    applied = {
+        name: judge(
+            given,
+            unrelated,
+            policy,
+            {c: suite.guide(c).check for c in policy.clause_ids},
+            judge_model=run.judge_model(),
+            every_clause=True,
+        )
+        for name, given in off_topic.items()
+    }
+    rows = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
+    training = [message.content for row in rows for message in row.completion]
+    audited = [c for c in policy.clause_ids if c in suite.audits]
+    final = Final(
+        rates=_rates(verdicts, policy.clause_ids),
+        comparisons=_comparisons(verdicts, policy.clause_ids),
+        audit_rates=_rates(audits, audited),
+        audit_comparisons=_comparisons(audits, audited) if audited else (),
+        over_application=_rates(applied, policy.clause_ids),
+        fluency=tuple(measure(given, training) for given in answers.values()),
+    )
+    write_records(folder / "responses.jsonl", [r for given in answers.values() for r in given])
+    write_records(folder / "verdicts.jsonl", [v for given in verdicts.values() for v in given])
+    write_records(folder / "audits.jsonl", [v for given in audits.values() for v in given])
+    write_records(folder / "unrelated_responses.jsonl", [r for given in off_topic.values() for r in given])
+    write_records(folder / "unrelated_verdicts.jsonl", [v for given in applied.values() for v in given])
+    write_record(folder / "comparison.json", final)
+
+
+def _answer(run: Run, scenarios: Sequence[Scenario], condition: Condition, samples: int) -> list[Response]:
+    settings = run.settings
+    return run_suite(scenarios, condition, run.store, sampling=settings.sampling, samples=samples, seed=settings.seed)
+
+
+def _audit(
+    responses: Sequence[Response], scenarios: Sequence[Scenario], policy: Policy, audits: dict[str, Check]
+) -> list[Verdict]:
+    found = judge(responses, scenarios, policy, audits)
+    return [v.model_copy(update={"judge": "audit check"}) for v in found if v.clause_id in audits]
+
+
+def _rates(verdicts: dict[str, list[Verdict]], clause_ids: Sequence[str]) -> tuple[Rate, ...]:
+    return tuple(rate for given in verdicts.values() if given for rate in rates(given, clause_ids))
+
+
+def _comparisons(verdicts: dict[str, list[Verdict]], clause_ids: Sequence[str]) -> tuple[Comparison, ...]:
+    others = [name for name in verdicts if name != FINETUNED]
+    return tuple(compare_verdicts(verdicts[name], verdicts[FINETUNED], clause_ids) for name in others)

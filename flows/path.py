@@ -1,0 +1,62 @@
+"""The whole path, top to bottom: from a drafted policy to a trained, compared model.
+
+    policy.md ──► prototype ─⛩ draft─► refine ─► regress ─⛩ policy─►
+                  generate ─⛩ data─► train ─► compare ─⛩ release─► model
+
+Each stage is a plain function from the files before it to its own; Prefect makes it visible,
+schedules it, and waits at the gates. One task a stage: a task costs milliseconds, an answer
+far less.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, task
+
+from prefect_ratify.flows import compare, generate, prototype, refine, regress, train
+from prefect_ratify.flows.gates import gate
+from prefect_ratify.flows.report import write_report
+from prefect_ratify.flows.run_folder import Run, Settings, load_project, open_run, run_stage
+
+WORK = {
+    "prototype": prototype.prototype,
+    "refine": refine.refine,
+    "regress": regress.regress,
+    "generate": generate.generate,
+    "train": train.train,
+    "compare": compare.compare,
+}
+
+
+@flow(name="policy-to-model", flow_run_name="{project}", log_prints=False)
+def policy_to_model(project: str, settings: Settings | None = None, fresh: bool = False) -> str:
+    """Carry the policy in the folder `project` to a finetuned model; returns the run's folder.
+
+    Finished stages of a run with the same inputs are not run again; `fresh` starts a new run.
+    """
+    run = open_run(load_project(Path(project)), settings or Settings(), fresh=fresh)
+
+    stage(run, "prototype")
+    gate(run, "draft")
+    stage(run, "refine")
+    stage(run, "regress")
+    gate(run, "policy")
+    stage(run, "generate")
+    gate(run, "data")
+    stage(run, "train")
+    stage(run, "compare")
+    write_report(run)
+    gate(run, "release")
+    write_report(run)
+    return str(run.folder)
+
+
+def stage(run: Run, name: str) -> None:
+    """Run one stage as a Prefect task, unless its files are there."""
+    work = task(run_stage, name=name, task_run_name=name, persist_result=False, cache_policy=None)
+    work(run, name, WORK[name])
+
+
+if __name__ == "__main__":
+    policy_to_model.serve(name="policy-to-model")

@@ -1,0 +1,169 @@
+"""The report: report.json for machines, report.html for people, a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect_ratify import __version__, embedded
+from prefect_ratify.errors import RatifyError
+from prefect_ratify.finetune.dataset import DataCounts
+from prefect_ratify.flows.compare import FINETUNED, Final
+from prefect_ratify.flows.decisions import decisions
+from prefect_ratify.flows.refine import Refinement, refined_policy
+from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.records import digest
+from prefect_ratify.scenarios.comparing import Comparison, Rate
+from prefect_ratify.scenarios.statistics import Interval
+from prefect_ratify.store import read_json, read_record, write_json, write_text
+
+
+def write_report(run: Run) -> Path:
+    """Write both reports into the run's folder; returns the HTML one's path.
+
+    RatifyError where the run has not been compared yet.
+    """
+    from prefect_ratify.flows.report_page import page
+
+    if not run.stage_folder("compare").exists():
+        raise RatifyError(f"run {run.id} is not finished; go on with: ratify run {run.project.folder}")
+    write_json(run.folder / "report.json", report_numbers(run))
+    write_text(run.folder / "report.html", page(run))
+    return run.folder / "report.html"
+
+
+def report_numbers(run: Run) -> dict[str, Any]:
+    """Everything that the HTML report shows as a number, as plain JSON."""
+    final = read_record(run.stage_folder("compare") / "comparison.json", Final)
+    given = decisions(run.folder)
+    return {
+        "run": run.id,
+        "version": __version__,
+        "project": run.project.policy.title,
+        "policy": {"draft": digest(run.project.policy), "refined": digest(refined_policy(run))},
+        "settings": run.settings.model_dump(mode="json"),
+        "unattended": any(decision.unattended for decision in given),
+        "decisions": [decision.model_dump(mode="json") for decision in given],
+        "conditions": _conditions(final),
+        "differences": [
+            *_differences(final.comparisons, "checks"),
+            *_differences(final.audit_comparisons, "audit"),
+        ],
+        "refinement": read_record(run.stage_folder("refine") / "refinement.json", Refinement).model_dump(
+            mode="json", exclude={"development": {"cells"}}
+        ),
+        "data": read_record(run.stage_folder("generate") / "counts.json", DataCounts).model_dump(mode="json"),
+        "training": read_json(run.stage_folder("train") / "training.json"),
+        "stage_seconds": {
+            path.parent.name: read_json(path)["seconds"] for path in sorted(run.folder.glob("*/stage.json"))
+        },
+        "limits": limits(run),
+    }
+
+
+def limits(run: Run) -> list[str]:
+    """What a reader has to know before believing the numbers, in sentences."""
+    models = run.settings.models
+    judged = "checks that the policy's authors wrote" + (
+        f", and the judge model {models.judge}" if models.judge else ""
+    )
+    found = [
+        f"Verdicts come from {judged}. Precedents by people: {len(run.project.precedents)}.",
+        "The same checks chose the training rows and score the result. The audit checks were written "
+        "apart and are used for nothing but the comparison; where the two disagree, believe the lower one.",
+    ]
+    undecidable = [c for c in run.project.policy.clause_ids if not run.project.suite.guide(c).check]
+    if undecidable and not models.judge:
+        found.append(f"Nobody could decide these clauses, for want of a check and a judge: {', '.join(undecidable)}.")
+    if not models.critic:
+        found.append(
+            "The training answers were composed sentence by sentence from worked examples, and partly from the "
+            "authors' opening words; no model criticised or revised them."
+        )
+    if models.student == embedded.NAME:
+        found.append(
+            "The student has 135 million parameters. It learns the form of the policy and not the subject: what it "
+            "says of the law, or of anything else, is often wrong, and is no advice."
+        )
+    if run.settings.scenario_limit:
+        found.append(f"Only {run.settings.scenario_limit} scenarios of each split were used (--limit).")
+    return found
+
+
+def terminal_table(run: Run) -> str:
+    """The held-out rates of every condition, and what finetuning changed, for a terminal."""
+    final = read_record(run.stage_folder("compare") / "comparison.json", Final)
+    names = list(dict.fromkeys(rate.condition for rate in final.rates))
+    clause_ids = [*dict.fromkeys(rate.clause_id for rate in final.rates)]
+    shown = {(rate.condition, rate.clause_id): rate.interval for rate in final.rates}
+    width = max(len(clause_id) for clause_id in clause_ids)
+    lines = ["", "Held-out scenarios: clauses upheld, in %, with 95 % intervals", ""]
+    lines.append(" " * width + "".join(f"{name:>16}" for name in names))
+    for clause_id in clause_ids:
+        lines.append(f"{clause_id:<{width}}" + "".join(f"{_percent(shown[n, clause_id]):>16}" for n in names))
+    lines.append("")
+    audits = {c.first: c.total().interval for c in final.audit_comparisons}
+    for comparison in final.comparisons:
+        change = comparison.total()
+        audit = f"   (by audit checks {_signed(audits[comparison.first])})" if comparison.first in audits else ""
+        lines.append(f"{FINETUNED} − {comparison.first:<9} {_signed(change.interval)}  {change.finding}{audit}")
+    return "\n".join([*lines, ""])
+
+
+def _conditions(final: Final) -> dict[str, Any]:
+    names = dict.fromkeys(rate.condition for rate in final.rates)
+    return {
+        name: {
+            "held_out": _by_clause(final.rates, name),
+            "audit": _by_clause(final.audit_rates, name),
+            "unrelated": _by_clause(final.over_application, name),
+            "fluency": next(f.model_dump(exclude={"condition"}) for f in final.fluency if f.condition == name),
+        }
+        for name in names
+    }
+
+
+def _by_clause(found: Sequence[Rate], condition: str) -> dict[str, Any]:
+    return {
+        rate.clause_id: {
+            "rate": rate.interval.value,
+            "low": rate.interval.low,
+            "high": rate.interval.high,
+            "scenarios": rate.interval.scenarios,
+            "verdicts": rate.verdicts,
+        }
+        for rate in found
+        if rate.condition == condition
+    }
+
+
+def _differences(comparisons: Sequence[Comparison], by: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "first": d.first,
+            "second": d.second,
+            "by": by,
+            "clause": d.clause_id,
+            "difference": d.interval.value,
+            "low": d.interval.low,
+            "high": d.interval.high,
+            "scenarios": d.interval.scenarios,
+            "p_value": d.p_value,
+            "finding": d.finding,
+        }
+        for comparison in comparisons
+        for d in comparison.differences
+    ]
+
+
+def _percent(interval: Interval) -> str:
+    if interval.value is None or interval.low is None or interval.high is None:
+        return "–"
+    return f"{interval.value * 100:.0f} [{interval.low * 100:.0f}, {interval.high * 100:.0f}]"
+
+
+def _signed(interval: Interval) -> str:
+    if interval.value is None or interval.low is None or interval.high is None:
+        return "–"
+    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"

@@ -1,0 +1,231 @@
+"""A run: a project's inputs, the settings, and the folder in which each stage leaves its files.
+
+The same inputs are the same run: its folder is named by their digest, and a stage whose files
+are there is not run again. A stage writes into `<stage>.part`, which becomes `<stage>` when it
+is whole; a killed stage finds its `.part` again and may go on from it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from prefect_ratify.embedded import file_digest
+from prefect_ratify.errors import InputError
+from prefect_ratify.finetune.training import TrainingSettings
+from prefect_ratify.flows.stakeholders import Person, load_stakeholders
+from prefect_ratify.language_models import CallStore, LanguageModel
+from prefect_ratify.local_models import LocalModel
+from prefect_ratify.policy import load_policy
+from prefect_ratify.policy_modules.models import open_model
+from prefect_ratify.progress import duration, say
+from prefect_ratify.records import (
+    Policy,
+    Precedent,
+    Record,
+    Response,
+    Sampling,
+    Scenario,
+    Verdict,
+    digest,
+)
+from prefect_ratify.scenarios.judging import JudgeModel, judge
+from prefect_ratify.scenarios.precedents import load_precedents
+from prefect_ratify.scenarios.suite import Suite, load_suite
+from prefect_ratify.store import read_json, write_json, write_text
+
+STAGES = ("prototype", "refine", "regress", "generate", "train", "compare")
+
+
+class Models(Record):
+    """A model for each role: `embedded`, a checkpoint folder, or a LiteLLM name.
+
+    Without a judge, clauses without checks are undecided. Without a critic or refiner, the
+    work is done clause by clause from the worked examples, which is what the embedded model
+    can do. The student is trained, so it is always local.
+    """
+
+    responder: str = "embedded"
+    judge: str = ""
+    critic: str = ""
+    refiner: str = ""
+    student: str = "embedded"
+
+
+class Settings(Record):
+    """All that a run depends on beside the project's files."""
+
+    models: Models = Models()
+    seed: int = 0
+    sampling: Sampling = Sampling(temperature=0.8, min_p=0.05, max_tokens=144)
+    samples: int = 4
+    unrelated_samples: int = 1
+    refine_budget: int = 200
+    refine_selection: int = 24
+    preference_samples: int = 2
+    fewest_pairs: int = 8
+    training: TrainingSettings = TrainingSettings()
+    scenario_limit: int = 0
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder, read."""
+
+    folder: Path
+    policy: Policy
+    suite: Suite
+    precedents: tuple[Precedent, ...]
+    people: tuple[Person, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a project, and the models and stores that its stages use."""
+
+    id: str
+    project: Project
+    settings: Settings
+    folder: Path
+    store: CallStore
+    models: dict[str, LanguageModel] = field(default_factory=dict)
+
+    def stage_folder(self, stage: str) -> Path:
+        """Where a finished stage's files are."""
+        return self.folder / stage
+
+    def model(self, role: str) -> LanguageModel:
+        """The model of a role, opened once."""
+        if role not in self.models:
+            self.models[role] = open_model(getattr(self.settings.models, role))
+        return self.models[role]
+
+    def student(self) -> LocalModel:
+        """The model that is trained; InputError where it is not a local one."""
+        model = self.model("student")
+        if not isinstance(model, LocalModel):
+            raise InputError(f"the student {model.name!r} is remote", "give 'embedded' or a checkpoint folder")
+        return model
+
+    def judge(self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response]) -> list[Verdict]:
+        """Verdicts by precedents, checks and the judge model, where there is one."""
+        checks = {clause_id: self.project.suite.guide(clause_id).check for clause_id in policy.clause_ids}
+        return judge(
+            responses,
+            scenarios,
+            policy,
+            checks,
+            precedents=self.project.precedents,
+            judge_model=self.judge_model(),
+        )
+
+    def judge_model(self) -> JudgeModel | None:
+        """The judge model as a function, or None."""
+        if not self.settings.models.judge:
+            return None
+        from prefect_ratify.policy_modules.judge import judge_with
+
+        return judge_with(self.model("judge"), self.store)
+
+
+def load_project(folder: Path) -> Project:
+    """Read a project folder; InputError names the file and line of what is wrong."""
+    if not folder.is_dir():
+        raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
+    policy = load_policy(folder / "policy.md")
+    suite = load_suite(folder / "scenarios.yaml", policy)
+    return Project(
+        folder,
+        policy,
+        suite,
+        load_precedents(folder / "precedents.jsonl"),
+        load_stakeholders(folder / "stakeholders.yaml"),
+    )
+
+
+def limited(suite: Suite, limit: int) -> Suite:
+    """The first `limit` scenarios of each split and kind, for a quick try; all for 0."""
+    if not limit:
+        return suite
+
+    def cut(scenarios: Sequence[Scenario]) -> tuple[Scenario, ...]:
+        kept: list[Scenario] = []
+        for split in ("develop", "held_out"):
+            kept += [s for s in scenarios if s.split == split][:limit]
+        return tuple(kept)
+
+    return Suite(cut(suite.scenarios), cut(suite.unrelated), suite.guides, suite.audits, suite.expectations)
+
+
+def open_run(project: Project, settings: Settings, *, fresh: bool = False) -> Run:
+    """The run of these inputs: the one that is there, or (with `fresh`) a new one.
+
+    Nothing is written before every local model that it names has been found.
+    """
+    run_id = run_digest(project, settings)[:12]
+    runs = project.folder / ".ratify" / "runs"
+    taken = sorted(runs.glob(f"{run_id}*"), key=lambda p: (len(p.name), p.name))
+    name = run_id if not taken else f"{run_id}-{len(taken) + 1}" if fresh else taken[-1].name
+    run = _run(project, settings, runs / name)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_json(run.folder / "settings.json", settings.model_dump(mode="json"))
+    write_text(runs / "latest", run.folder.name + "\n")
+    return run
+
+
+def latest_run(project: Project) -> Run:
+    """The run that was started last; InputError where there is none."""
+    runs = project.folder / ".ratify" / "runs"
+    if not (runs / "latest").exists():
+        raise InputError("there is no run yet", f"start one: ratify run {project.folder}", path=project.folder)
+    folder = runs / (runs / "latest").read_text(encoding="utf-8").strip()
+    settings = Settings.model_validate(read_json(folder / "settings.json"))
+    return _run(project, settings, folder)
+
+
+def _run(project: Project, settings: Settings, folder: Path) -> Run:
+    used = replace(project, suite=limited(project.suite, settings.scenario_limit))
+    return Run(folder.name, used, settings, folder, CallStore(project.folder / ".ratify" / "calls.sqlite"))
+
+
+def run_digest(project: Project, settings: Settings) -> str:
+    """The digest of all that a run's results depend on."""
+    audits = {clause_id: check.source for clause_id, check in project.suite.audits.items()}
+    return digest([project.policy, project.suite.digest, audits, project.precedents, settings])
+
+
+def run_stage(run: Run, stage: str, work: Callable[[Run, Path], None]) -> None:
+    """Do a stage's work into its folder, unless its files are there."""
+    folder = run.stage_folder(stage)
+    if folder.exists():
+        say(f"{stage}: done before, not run again")
+        return
+    say(f"{stage} …")
+    part = folder.with_name(f"{stage}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    work(run, part)
+    seconds = time.monotonic() - started
+    write_json(part / "stage.json", {"stage": stage, "seconds": round(seconds, 1)})
+    part.rename(folder)
+    say(f"{stage}: done in {duration(seconds)}")
+
+
+def evidence_digest(run: Run, stages: Sequence[str]) -> str:
+    """The digest of what a gate is shown: every file that these stages wrote."""
+    digests = {}
+    for stage in stages:
+        for path in sorted(run.stage_folder(stage).rglob("*")):
+            if path.is_file():
+                digests[str(path.relative_to(run.folder))] = file_digest(path)
+    return digest(digests)
+
+
+def forget_later(run: Run, stage: str) -> None:
+    """Remove a stage's files and those of all later ones, so that they run again."""
+    for name in STAGES[STAGES.index(stage) :]:
+        for folder in (run.stage_folder(name), run.stage_folder(f"{name}.part")):
+            shutil.rmtree(folder, ignore_errors=True)

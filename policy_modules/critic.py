@@ -1,0 +1,51 @@
+"""Critic and reviser: the two steps of Constitutional AI's supervised phase (section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect_ratify.language_models import CallStore, LanguageModel
+from prefect_ratify.policy_modules.judge import conversation
+from prefect_ratify.policy_modules.models import StoreEngine, predict_all
+from prefect_ratify.records import Clause, Critique, Revision, Sampling, Scenario
+
+SAMPLING = Sampling(temperature=0.7, max_tokens=600)
+
+
+class ModelCritic:
+    """Criticises and revises with one model; None for a row whose call failed."""
+
+    def __init__(self, model: LanguageModel, store: CallStore) -> None:
+        self._engine = StoreEngine(model, store, SAMPLING)
+
+    def critique(self, cases: Sequence[tuple[Scenario, str, Clause]]) -> list[Critique | None]:
+        """What is wrong with each response, by the clause beside it."""
+        from prefect_ratify.policy_modules.signatures import CritiqueResponse, fenced
+
+        inputs = [
+            {"clause": clause.text, "conversation": fenced(conversation(scenario)), "response": fenced(text)}
+            for scenario, text, clause in cases
+        ]
+        found = predict_all(CritiqueResponse, inputs, self._engine)
+        return [
+            Critique(clause_id=clause.id, text=p.critique.strip()) if p and p.critique.strip() else None
+            for (_, _, clause), p in zip(cases, found, strict=True)
+        ]
+
+    def revise(self, cases: Sequence[tuple[Scenario, str, Critique]]) -> list[Revision | None]:
+        """Each response rewritten after its critique."""
+        from prefect_ratify.policy_modules.signatures import ReviseResponse, fenced
+
+        inputs = [
+            {
+                "conversation": fenced(conversation(scenario)),
+                "response": fenced(text),
+                "critique": critique.text,
+            }
+            for scenario, text, critique in cases
+        ]
+        found = predict_all(ReviseResponse, inputs, self._engine)
+        return [
+            Revision(critique=critique, text=p.revision.strip()) if p and p.revision.strip() else None
+            for (_, _, critique), p in zip(cases, found, strict=True)
+        ]

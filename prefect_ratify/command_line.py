@@ -1,0 +1,228 @@
+"""The command `ratify`: everything that a person does without the Prefect UI.
+
+Heavy imports happen inside the commands, so that `ratify --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect_ratify.errors import InputError, RatifyError
+
+if TYPE_CHECKING:
+    from prefect_ratify.flows.run_folder import Settings
+
+# The libraries talk much and would like to phone home; this tool does neither.
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PYTHONWARNINGS": "ignore",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status (2 for wrong input, 1 for a run that cannot go on)."""
+    options = _parser().parse_args(arguments)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    try:
+        status: int = options.command(options)
+        return status
+    except RatifyError as error:
+        print(f"ratify: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("ratify: stopped; the same command goes on from the last finished stage", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ratify",
+        description="Carry a group's draft policy to a finetuned model, with people approving every step.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    init = commands.add_parser("init", help="make a project folder to edit")
+    init.add_argument("folder", type=Path)
+    init.add_argument("--example", default="starter", help="which shipped project to copy (starter, legal-advice)")
+    init.set_defaults(command=_init)
+
+    check = commands.add_parser("check", help="say what is wrong with a project's files")
+    check.add_argument("folder", type=Path)
+    check.set_defaults(command=_check)
+
+    trial = commands.add_parser("try", help="one query, side by side: without the policy, draft, refined, finetuned")
+    trial.add_argument("folder", type=Path)
+    trial.add_argument("query")
+    _add_models(trial)
+    trial.set_defaults(command=_try)
+
+    run = commands.add_parser("run", help="the whole path, in Prefect; stops at each gate")
+    run.add_argument("folder", type=Path)
+    run.add_argument("--fresh", action="store_true", help="start a new run even where one of the same inputs is there")
+    run.add_argument("--unattended", action="store_true", help="ask nobody at the gates (the report says so, in red)")
+    run.add_argument("--samples", type=_positive, help="answers for each held-out scenario and condition (default: 4)")
+    run.add_argument("--seed", type=int, help="of all sampling and training (default: 0)")
+    run.add_argument("--limit", type=_positive, help="use only so many scenarios of each split, for a quick try")
+    run.add_argument("--sft-steps", type=_positive, help="at most so many steps of supervised finetuning")
+    _add_models(run)
+    run.set_defaults(command=_run)
+
+    approve = commands.add_parser("approve", help="answer the gate that a run waits at")
+    approve.add_argument("folder", type=Path)
+    approve.add_argument("--decision", choices=["approve", "request changes", "reject"])
+    approve.add_argument("--approver", help="your name")
+    approve.add_argument("--comment", default=None)
+    approve.set_defaults(command=_approve)
+
+    report = commands.add_parser("report", help="write the HTML report of the last run")
+    report.add_argument("folder", type=Path)
+    report.set_defaults(command=_report)
+    return parser
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    roles = {
+        "responder": "follows the policy as a prompt",
+        "judge": "decides clauses that have no check",
+        "critic": "criticises and revises training answers",
+        "refiner": "rewords clauses",
+        "student": "is finetuned (local)",
+    }
+    for role, work in roles.items():
+        parser.add_argument(f"--{role}", metavar="MODEL", help=f"the model that {work}")
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from prefect_ratify.finetune.training import TrainingSettings
+    from prefect_ratify.flows.run_folder import Models, Settings
+
+    roles = ("responder", "judge", "critic", "refiner", "student")
+    given = {role: getattr(options, role) for role in roles if getattr(options, role)}
+    fields: dict[str, object] = {"models": Models(**given)}
+    for name, field in (("samples", "samples"), ("seed", "seed"), ("limit", "scenario_limit")):
+        if getattr(options, name, None) is not None:
+            fields[field] = getattr(options, name)
+    if getattr(options, "sft_steps", None):
+        fields["training"] = TrainingSettings(sft_max_steps=options.sft_steps)
+    return Settings(**fields)  # type: ignore[arg-type]
+
+
+def _init(options: argparse.Namespace) -> int:
+    import shutil
+
+    shipped = Path(__file__).parent / "scenarios" / "shipped"
+    names = sorted(path.name for path in shipped.iterdir() if path.is_dir())
+    if options.example not in names:
+        raise InputError(f"there is no example {options.example!r}", f"there are: {', '.join(names)}")
+    if options.folder.exists() and (not options.folder.is_dir() or any(options.folder.iterdir())):
+        raise InputError("this is there already", "name a new folder", path=options.folder)
+    try:
+        shutil.copytree(shipped / options.example, options.folder, dirs_exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder cannot be made ({error.strerror})", path=options.folder) from None
+    (options.folder / ".gitignore").write_text(".ratify/\n")
+    print(f"{options.folder} is ready. Edit policy.md and scenarios.yaml, then:\n  ratify check {options.folder}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.run_folder import load_project
+    from prefect_ratify.scenarios.suite import misjudged
+
+    project = load_project(options.folder)
+    suite, policy = project.suite, project.policy
+    wrong = misjudged(suite)
+    for found in wrong:
+        print(
+            f"{options.folder / 'scenarios.yaml'}:{found.line}: the check of clause {found.clause_id!r} refuses a good reply"
+            if found.said == "good"
+            else f"{options.folder / 'scenarios.yaml'}:{found.line}: the check of clause {found.clause_id!r} accepts a bad reply",
+            f"({found.reason}): {found.reply}",
+            file=sys.stderr,
+        )
+    print(
+        f"{policy.title}: {len(policy.clauses)} clauses; {len(suite.split('develop'))} develop and "
+        f"{len(suite.split('held_out'))} held-out scenarios; {len(suite.unrelated)} unrelated requests."
+    )
+    for clause in policy.clauses:
+        guide = suite.guide(clause.id)
+        if guide.check is None:
+            print(f"  {clause.id}: no check; its verdicts need a judge model (--judge), or are undecided")
+        elif not guide.examples:
+            print(f"  {clause.id}: no worked examples; the embedded model cannot write training sentences for it")
+    return 2 if wrong else 0
+
+
+def _try(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.trying import show, try_query
+
+    show(try_query(options.folder, options.query, _settings(options)))
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.unattended:
+        os.environ["RATIFY_UNATTENDED"] = "1"
+    else:
+        os.environ.pop("RATIFY_UNATTENDED", None)
+    from prefect_ratify.flows.running import run_path
+
+    report = run_path(options.folder, _settings(options), fresh=options.fresh)
+    print(f"Report: {report}")
+    return 0
+
+
+def _approve(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.answering import answer_gate
+
+    decision = options.decision or _asked("Decision (approve, request changes, reject): ")
+    approver = options.approver or _asked("Your name: ")
+    comment = options.comment if options.comment is not None else _asked("Comment: ")
+    print(answer_gate(options.folder, decision, approver, comment))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.report import write_report
+    from prefect_ratify.flows.run_folder import latest_run, load_project
+
+    print(f"Report: {write_report(latest_run(load_project(options.folder)))}")
+    return 0
+
+
+def _asked(question: str) -> str:
+    if not sys.stdin.isatty():
+        raise InputError("nobody can be asked here", "give --decision, --approver and --comment")
+    return input(question).strip()
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

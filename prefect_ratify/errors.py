@@ -1,0 +1,49 @@
+"""Everything that this package raises on purpose.
+
+RatifyError                 exit status 1: the run cannot go on, and says why
+├── InputError              exit status 2: what the user gave is wrong; one line, with its place
+├── LeakError               held-out text was about to be trained on
+├── ShortOfRows             a stage could not make the rows that it was asked for
+└── NotApproved             a gate said no, or was asked for a decision that it does not have
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RatifyError(Exception):
+    """The base of them all; its text is one line that says what to do next."""
+
+    exit_status = 1
+
+
+class InputError(RatifyError):
+    """Wrong input, with the place where it stands.
+
+    `seen` says what was found, `advice` what to do; `path` and `line` (from 1) where.
+    """
+
+    exit_status = 2
+
+    def __init__(self, seen: str, advice: str = "", *, path: Path | str | None = None, line: int | None = None) -> None:
+        place = "" if path is None else f"{path}:{line}: " if line else f"{path}: "
+        super().__init__(place + one_line(seen) + (f"; {one_line(advice)}" if advice else ""))
+
+
+class LeakError(RatifyError):
+    """Training data holds text of the held-out split."""
+
+
+class ShortOfRows(RatifyError):
+    """Too few rows passed; the counts are in the message."""
+
+
+class NotApproved(RatifyError):
+    """No approval covers what was about to be used."""
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """Fold whitespace, so that foreign text cannot spread a message over lines."""
+    folded = " ".join(text.split())
+    return folded if len(folded) <= limit else folded[: limit - 1] + "…"

@@ -1,0 +1,258 @@
+"""The vocabulary: frozen records that every stage reads and writes.
+
+A record's identity is the digest of its content, so that the same content is the same thing
+in every file, cache and approval.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Polarity = Literal["must", "should", "must not"]
+Split = Literal["develop", "held_out"]
+Outcome = Literal["upheld", "violated", "not applicable", "undecided"]
+Decision = Literal["approve", "request changes", "reject"]
+
+
+class Record(BaseModel):
+    """A frozen value that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(Record):
+    """One turn of a chat, as every chat template and API takes it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class WorkedExample(Record):
+    """One sentence that upholds a clause in answer to a query, written by people."""
+
+    query: str
+    sentence: str
+
+
+class Clause(Record):
+    """One thing that the model must, should or must not do, in the group's words."""
+
+    id: str
+    text: str
+    polarity: Polarity
+    notes: tuple[str, ...] = ()
+    examples: tuple[WorkedExample, ...] = ()
+
+
+class Definition(Record):
+    """What a term means in this policy."""
+
+    term: str
+    text: str
+
+
+class Policy(Record):
+    """A titled list of clauses. `parent` is the digest of the policy that it refines."""
+
+    title: str
+    clauses: tuple[Clause, ...]
+    context: str = ""
+    definitions: tuple[Definition, ...] = ()
+    authors: tuple[str, ...] = ()
+    parent: str = ""
+
+    def clause(self, clause_id: str) -> Clause:
+        """The clause of that id; KeyError where there is none."""
+        for clause in self.clauses:
+            if clause.id == clause_id:
+                return clause
+        raise KeyError(clause_id)
+
+    @property
+    def clause_ids(self) -> tuple[str, ...]:
+        return tuple(clause.id for clause in self.clauses)
+
+
+class Sampling(Record):
+    """How text is drawn from a model. `temperature` 0 is greedy."""
+
+    temperature: float = 0.8
+    min_p: float = 0.05
+    max_tokens: int = 128
+
+
+class Call(Record):
+    """One request to a model. The answer goes on from `prefill`, which is not repeated in it."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    seed: int
+    prefill: str = ""
+
+
+class Completion(Record):
+    """What a model answered. `finished` is False where the token limit cut it off.
+
+    `error` is the class of the failure, where there is no answer.
+    """
+
+    text: str = ""
+    finished: bool = True
+    error: str = ""
+
+
+class Scenario(Record):
+    """A user query (one or several turns) and the clauses that it touches.
+
+    A scenario of `clause_ids == ()` is one that the policy is not about.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    clause_ids: tuple[str, ...]
+    split: Split
+    tags: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def query(self) -> str:
+        """The last user turn."""
+        return next(m.content for m in reversed(self.messages) if m.role == "user")
+
+
+class Response(Record):
+    """A model's answer to a scenario under a condition (`base`, `draft`, `finetuned` …)."""
+
+    scenario_id: str
+    condition: str
+    sample: int
+    text: str
+    finished: bool
+    model: str
+    error: str = ""
+
+
+class Verdict(Record):
+    """Whether a response keeps a clause, who says so, and why.
+
+    `confidence` is between 0 and 1; a check that decides is certain.
+    """
+
+    scenario_id: str
+    condition: str
+    sample: int
+    clause_id: str
+    outcome: Outcome
+    confidence: float
+    reason: str
+    judge: str
+
+
+class Precedent(Record):
+    """A person's ruling on one response to one scenario; judging follows it."""
+
+    scenario_id: str
+    response: str
+    clause_id: str
+    outcome: Literal["upheld", "violated", "not applicable"]
+    by: str
+    reason: str = ""
+
+
+class Critique(Record):
+    """What a critic found wrong with a response, by one clause (Constitutional AI, section 3.1)."""
+
+    clause_id: str
+    text: str
+
+
+class Revision(Record):
+    """A response rewritten after a critique (Constitutional AI, section 3.1)."""
+
+    critique: Critique
+    text: str
+
+
+class Provenance(Record):
+    """Where a training row comes from."""
+
+    scenario_id: str
+    clause_ids: tuple[str, ...]
+    policy: str
+    model: str
+    method: str
+    seed: int
+
+
+class Demonstration(Record):
+    """A row of supervised finetuning, in TRL's prompt–completion form."""
+
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    provenance: Provenance
+
+
+class PreferencePair(Record):
+    """A row of preference training, in TRL's columns."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    provenance: Provenance
+
+
+class ClauseChange(Record):
+    """One accepted change of the refinement, traceable to its draft clause.
+
+    `before` and `after` are rates of upheld verdicts on the development split.
+    """
+
+    clause_id: str
+    old: Clause
+    new: Clause
+    why: str
+    before: dict[str, float]
+    after: dict[str, float]
+    proposer: str
+
+
+class Approval(Record):
+    """A decision at a gate, on the evidence of that digest."""
+
+    gate: str
+    evidence: str
+    decision: Decision
+    approver: str
+    comment: str
+    at: str
+    unattended: bool = False
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: the one text form that digests are taken of."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of a value's canonical form, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def seed_from(*parts: Any) -> int:
+    """A 63-bit seed that depends on all parts and on nothing else."""
+    return int(digest(parts)[:16], 16) >> 1
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,58 @@
+"""Files of a run: records one a line, values as JSON, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect_ratify.errors import RatifyError
+from prefect_ratify.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file by way of a temporary one, so that a crash leaves the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value, indented for people."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON value; RatifyError where the file is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RatifyError(f"{path}: cannot be read ({error}); run again with --fresh") from None
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records, one JSON object a line."""
+    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
+
+
+def read_records(path: Path, kind: type[R]) -> list[R]:
+    """Read records that `write_records` wrote; RatifyError where the file is missing or broken."""
+    try:
+        return [kind.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise RatifyError(f"{path}: cannot be read ({error}); run again with --fresh") from None
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write one record as JSON."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """Read one record that `write_record` wrote."""
+    return kind.model_validate(read_json(path))

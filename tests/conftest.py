@@ -1,0 +1,37 @@
+"""What the tests share: a cache for the unpacked model, a quiet Prefect, small projects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prefect_ratify.command_line import QUIET, main
+from prefect_ratify.local_models import LocalModel, load_local
+
+for name, value in QUIET.items():
+    os.environ.setdefault(name, value)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Prefect home of the tests' own, so that they leave nobody's database behind."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def student() -> LocalModel:
+    """The embedded model, loaded once."""
+    model = load_local("embedded")
+    model.load()
+    return model
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Path]:
+    """A copy of the shipped legal-advice project."""
+    folder = tmp_path / "project"
+    assert main(["init", str(folder), "--example", "legal-advice"]) == 0
+    yield folder

@@ -1,0 +1,144 @@
+"""The whole path on a tiny slice: a real Prefect server, a real model, a few real steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from prefect_ratify.flows.decisions import decisions
+from prefect_ratify.flows.run_folder import STAGES, latest_run, load_project
+
+pytestmark = pytest.mark.model
+SLICE = ["--limit", "3", "--samples", "1", "--sft-steps", "3"]
+
+
+def command(project: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "prefect_ratify", "run", str(project), *SLICE, *arguments]
+
+
+def environment(prefect_home: Path) -> dict[str, str]:
+    return {**os.environ, "PREFECT_HOME": str(prefect_home), "SECRET_API_KEY": "sk-never-written"}
+
+
+def run(project: Path, prefect_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(project, *arguments), env=environment(prefect_home), text=True, capture_output=True, timeout=400
+    )
+
+
+def stage_lines(output: str, ending: str) -> list[str]:
+    return [line.split(":")[0] for line in output.splitlines() if ending in line]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> tuple[Path, str]:
+    """A project whose run was killed in the middle of a stage, started again and finished."""
+    from prefect_ratify.command_line import main
+
+    project = tmp_path_factory.mktemp("path") / "project"
+    assert main(["init", str(project), "--example", "legal-advice"]) == 0
+    killed = subprocess.Popen(
+        command(project, "--unattended"),
+        env=environment(prefect_home),
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while not list(project.glob(".ratify/runs/*/generate.part")):
+        assert killed.poll() is None and time.monotonic() < deadline, "the run did not reach the generate stage"
+        time.sleep(0.1)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    again = run(project, prefect_home, "--unattended")
+    assert again.returncode == 0, again.stderr
+    return project, again.stderr + again.stdout
+
+
+def test_a_killed_run_goes_on_from_the_last_finished_stage(finished: tuple[Path, str]) -> None:
+    _, output = finished
+    assert stage_lines(output, "done before, not run again") == ["prototype", "refine", "regress"]
+    assert stage_lines(output, ": done in") == ["generate", "train", "compare"]
+
+
+def test_finished_stages_are_not_run_again_and_with_fresh_they_are(
+    finished: tuple[Path, str], prefect_home: Path
+) -> None:
+    project, _ = finished
+    first = latest_run(load_project(project))
+    again = run(project, prefect_home, "--unattended")
+    assert again.returncode == 0, again.stderr
+    assert stage_lines(again.stderr, "done before, not run again") == list(STAGES)
+    fresh = run(project, prefect_home, "--unattended", "--fresh")
+    assert fresh.returncode == 0, fresh.stderr
+    assert stage_lines(fresh.stderr, ": done in") == list(STAGES)
+    second = latest_run(load_project(project))
+    assert second.folder != first.folder
+    numbers = [json.loads((r.folder / "report.json").read_text()) for r in (first, second)]
+    assert numbers[0]["conditions"]["base"] == numbers[1]["conditions"]["base"], "same seeds, same answers"
+
+
+def test_every_stage_leaves_its_files_and_the_model_answers(finished: tuple[Path, str]) -> None:
+    project, _ = finished
+    run_ = latest_run(load_project(project))
+    assert all(run_.stage_folder(stage).is_dir() for stage in STAGES)
+    for name in ("refine/policy.md", "regress/comparison.json", "generate/card.md", "train/model/model.safetensors"):
+        assert (run_.folder / name).stat().st_size > 0
+    adapter = json.loads((run_.folder / "train/adapter/adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "embedded"
+
+
+def test_the_report_accounts_for_every_answer(finished: tuple[Path, str]) -> None:
+    project, _ = finished
+    numbers = json.loads((latest_run(load_project(project)).folder / "report.json").read_text())
+    for name, condition in numbers["conditions"].items():
+        for clause, rate in condition["held_out"].items():
+            expected = 3 * (6 if clause == "all clauses" else 1)
+            assert sum(rate["verdicts"].values()) == expected, (name, clause)
+    assert {d["first"] for d in numbers["differences"]} == {"base", "draft", "refined", "examples"}
+
+
+def test_the_report_says_in_red_that_nobody_approved(finished: tuple[Path, str]) -> None:
+    project, _ = finished
+    run_ = latest_run(load_project(project))
+    assert all(decision.unattended for decision in decisions(run_.folder))
+    html = (run_.folder / "report.html").read_text()
+    assert "Nobody approved this model" in html
+    assert "http" not in html.replace("http://www.w3.org", ""), "the report stands alone"
+
+
+def test_no_secret_is_written_anywhere(finished: tuple[Path, str], prefect_home: Path) -> None:
+    project, _ = finished
+    for folder in (project, prefect_home):
+        for path in folder.rglob("*"):
+            if path.is_file() and path.suffix != ".safetensors":
+                assert b"sk-never-written" not in path.read_bytes(), path
+
+
+def test_no_training_row_comes_from_a_held_out_scenario(finished: tuple[Path, str]) -> None:
+    project, _ = finished
+    run_ = latest_run(load_project(project))
+    held_out = {s.id for s in run_.project.suite.scenarios if s.split == "held_out"}
+    rows = [json.loads(line) for line in (run_.folder / "generate/rows.jsonl").read_text().splitlines()]
+    pairs = [json.loads(line) for line in (run_.folder / "train/pairs.jsonl").read_text().splitlines()]
+    assert rows and not {row["provenance"]["scenario_id"] for row in rows + pairs} & held_out
+
+
+def test_try_shows_all_four_side_by_side(finished: tuple[Path, str]) -> None:
+    project, _ = finished
+    trial = subprocess.run(
+        [sys.executable, "-m", "prefect_ratify", "try", str(project), "My landlord will evict us in two weeks"],
+        text=True,
+        capture_output=True,
+        timeout=200,
+    )
+    assert trial.returncode == 0, trial.stderr
+    for title in ("without the policy", "with the draft policy", "with the refined policy", "finetuned"):
+        assert title in trial.stdout
+    assert trial.stdout.count("empathy") == 4
