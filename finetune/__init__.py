@@ -1,0 +1,1 @@
+"""Constitutional data and TRL training."""

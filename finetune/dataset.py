@@ -33,7 +33,7 @@ class DataCounts(Record):
     demonstrations: int
     retained: int
     lost: dict[str, int]
-    sentences: dict[str, dict[str, int]] = {}
+    sentences: dict[str, dict[str, int]]
 
 
 def compose(

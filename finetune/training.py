@@ -190,8 +190,7 @@ def _progress_callback(label: str) -> Any:
             if logs and "loss" in logs and done and (now - self.shown > 10 or state.global_step == state.max_steps):
                 self.shown = now
                 left = (now - self.started) / done * (state.max_steps - state.global_step)
-                say(
-                    f"  {label}: step {state.global_step}/{state.max_steps} · loss {logs['loss']:.3f} · about {duration(left)} left"
-                )
+                step = f"step {state.global_step}/{state.max_steps}"
+                say(f"  {label}: {step} · loss {logs['loss']:.3f} · about {duration(left)} left")
 
     return Progress()

@@ -1,0 +1,1 @@
+"""The path as Prefect flows: one file a stage, `path.py` shows them all."""

@@ -1,0 +1,1 @@
+"""The modules that follow, judge, criticise and refine a policy."""

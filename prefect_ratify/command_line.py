@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect_ratify.errors import InputError, RatifyError
+from prefect_ratify.errors import InputError, RatifyError, one_line
 
 if TYPE_CHECKING:
     from prefect_ratify.flows.run_folder import Settings
@@ -154,13 +154,10 @@ def _check(options: argparse.Namespace) -> int:
     suite, policy = project.suite, project.policy
     wrong = misjudged(suite)
     for found in wrong:
-        print(
-            f"{options.folder / 'scenarios.yaml'}:{found.line}: the check of clause {found.clause_id!r} refuses a good reply"
-            if found.said == "good"
-            else f"{options.folder / 'scenarios.yaml'}:{found.line}: the check of clause {found.clause_id!r} accepts a bad reply",
-            f"({found.reason}): {found.reply}",
-            file=sys.stderr,
-        )
+        place = f"{options.folder / 'scenarios.yaml'}:{found.line}"
+        did = "refuses a good reply" if found.said == "good" else "accepts a bad reply"
+        line = f"{place}: the check of clause {found.clause_id!r} {did} ({found.reason}): {found.reply}"
+        print(one_line(line), file=sys.stderr)
     print(
         f"{policy.title}: {len(policy.clauses)} clauses; {len(suite.split('develop'))} develop and "
         f"{len(suite.split('held_out'))} held-out scenarios; {len(suite.unrelated)} unrelated requests."

@@ -1,0 +1,1 @@
+"""Suites of scenarios: checks, judging, running and comparing."""
