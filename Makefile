@@ -1,7 +1,8 @@
 # Everything runs from .venv, which these targets make themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+# Without --no-compile, pip spends over a minute on compiling modules that are never imported.
+PIP := $(BIN)/pip install --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: demo test unit check bench install clean
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_ratify.local_models import threads
+from prefect_ratify.local_models import prepare_torch
 from prefect_ratify.progress import say
 from prefect_ratify.records import Record
 
@@ -137,7 +137,8 @@ def _shared(folder: Path, settings: TrainingSettings, seed: int) -> dict[str, An
         "seed": seed % 2**31,
         "use_cpu": not torch.cuda.is_available(),
         "bf16": bf16_pays(),
-        "gradient_checkpointing": False,
+        "activation_checkpointing": False,
+        "train_sampling_strategy": "group_by_length",
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
@@ -147,7 +148,7 @@ def _load_base(base: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.set_num_threads(threads())
+    prepare_torch()
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True)
     return model, AutoTokenizer.from_pretrained(base, local_files_only=True)
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from prefect import pause_flow_run
 from prefect.context import FlowRunContext
+from prefect.exceptions import FlowPauseTimeout
 from prefect.input import RunInput
 
 from prefect_ratify.errors import NotApproved
@@ -113,6 +114,8 @@ def _ask(run: Run, name: str, evidence: str) -> Approval:
                 # A retried run must not find the answer of the run before it under the same key.
                 key=f"{name}-{evidence[:12]}-{flow_run.run_count}-{round_}",
             )
+        except FlowPauseTimeout:
+            raise NotApproved(f"gate {name}: nobody decided in time; run again to be asked again") from None
         finally:
             waiting.unlink(missing_ok=True)
         if evidence != evidence_digest(run, GATES[name]):

@@ -1,2 +1,440 @@
-def page(run):
-    return "<html></html>"
+"""The HTML report: one self-contained file for people who read no code.
+
+Text from models and people is untrusted: the template escapes all of it, and the page allows
+no script and no outside resource.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from prefect_ratify import __version__
+from prefect_ratify.finetune.dataset import DataCounts
+from prefect_ratify.flows.compare import FINETUNED, Final
+from prefect_ratify.flows.decisions import decisions
+from prefect_ratify.flows.pictures import Dot, axis, lanes, loss_curve, marker
+from prefect_ratify.flows.refine import Refinement, refined_policy
+from prefect_ratify.flows.report import limits
+from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.policy_modules.responder import with_examples
+from prefect_ratify.records import (
+    Approval,
+    Clause,
+    ClauseChange,
+    Demonstration,
+    Response,
+    Scenario,
+    Verdict,
+    WorkedExample,
+    digest,
+)
+from prefect_ratify.scenarios.checks import Finding
+from prefect_ratify.scenarios.comparing import ALL, Comparison, Difference, Rate
+from prefect_ratify.scenarios.statistics import Interval
+from prefect_ratify.store import read_json, read_record, read_records
+
+LABELS = {
+    "base": "base model",
+    "draft": "prompted, draft",
+    "refined": "prompted, refined",
+    "examples": "prompted, worked examples",
+    FINETUNED: "finetuned",
+}
+IN_PROSE = {
+    "base": "the base model",
+    "draft": "the model prompted with the draft",
+    "refined": "the model prompted with the refined policy",
+    "examples": "the model prompted with worked examples",
+}
+FINDINGS = {
+    "better": "did better than",
+    "worse": "did worse than",
+    "no difference shown": "was not shown to differ from",
+    "too few scenarios to tell": "cannot be told, on so few scenarios, from",
+}
+SIGNS = {"upheld": "✓", "violated": "✗", "undecided": "?", "not applicable": "–"}
+HEADLINE = ("base", "draft", "examples", FINETUNED)
+GATES = ("draft", "policy", "data", "release")
+SHOWN_SCENARIOS = 8
+SHOWN_UNRELATED = 4
+SHOWN_ROWS = 6
+
+# Characters that no reader sees: controls, and those that turn the direction of the text after them.
+UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+T = TypeVar("T")
+Places = Mapping[tuple[str, str], Rate]
+Judged = Mapping[tuple[str, str], Sequence[Verdict]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text; `tone` says what it is (empty for plain text), `note` which clauses found it."""
+
+    text: str
+    tone: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, cut into pieces, with its verdicts."""
+
+    condition: str
+    response: Response
+    pieces: list[Piece]
+    verdicts: Sequence[Verdict]
+
+
+@dataclass(frozen=True)
+class ClauseStory:
+    """A clause before and after refinement, and the accepted changes between."""
+
+    old: Clause
+    new: Clause
+    words: list[Piece]
+    added: list[WorkedExample]
+    changes: list[ClauseChange]
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """Finetuned against one condition, on one clause, by checks and (where there are any) audit checks."""
+
+    first: str
+    clause_id: str
+    checks: Difference
+    audit: Difference | None
+
+
+def page(run: Run) -> str:
+    """The whole report of a compared run, as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=readable,
+    )
+    environment.filters.update(percent=percent, reach=reach, gap=gap, gap_reach=gap_reach, day=day)
+    environment.globals.update(marker=marker, labels=LABELS, signs=SIGNS, all_clauses=ALL)
+    template = environment.get_template(Path(__file__).with_name("report.html.jinja").name)
+    return template.render(_everything(run))
+
+
+def readable(value: Any) -> Any:
+    """A value for the page; in text, unseen characters become �, so that it cannot turn the page's own words."""
+    return type(value)(UNSEEN.sub("\ufffd", value)) if isinstance(value, str) else value
+
+
+def percent(share: float | None) -> str:
+    """`54 %`, or a dash."""
+    return "–" if share is None else f"{share * 100:.0f}\u00a0%"
+
+
+def reach(interval: Interval) -> str:
+    """A rate's interval: `40–68`; empty where there is none."""
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"{interval.low * 100:.0f}–{interval.high * 100:.0f}"
+
+
+def gap(interval: Interval) -> str:
+    """A difference in percentage points: `+9 points`."""
+    return "–" if interval.value is None else f"{_signed(interval.value)}\u00a0points"
+
+
+def gap_reach(interval: Interval) -> str:
+    """A difference's interval in percentage points: `−9 to +26`; empty where there is none."""
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"{_signed(interval.low)}\u00a0to\u00a0{_signed(interval.high)}"
+
+
+def day(at: str) -> str:
+    """`2026-11-22 02:30 UTC` from an ISO time in UTC."""
+    return f"{at[:10]} {at[11:16]} UTC"
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """`count` items, evenly spaced from the first to the last; all where there are no more."""
+    if len(items) <= count:
+        return list(items)
+    if count < 2:
+        return list(items[:count])
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def word_difference(old: str, new: str) -> list[Piece]:
+    """What changed from old to new, word by word: pieces of tone "", "deleted" and "inserted"."""
+    before, after = re.findall(r"\s+|\S+", old), re.findall(r"\s+|\S+", new)
+    pieces = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "equal":
+            pieces.append(Piece("".join(before[a:b])))
+            continue
+        pieces += [Piece("".join(before[a:b]), "deleted")] if b > a else []
+        pieces += [Piece("".join(after[c:d]), "inserted")] if d > c else []
+    return pieces
+
+
+def marked(text: str, findings: Mapping[str, Finding]) -> list[Piece]:
+    """A response with the passages that checks found; overlapping passages become one.
+
+    A passage's tone is "violated" where one of its clauses is, so that no fault is hidden.
+    """
+    found = sorted(
+        (start, end, clause_id, "upheld" if finding.holds else "violated")
+        for clause_id, finding in findings.items()
+        if finding.holds is not None
+        for start, end in finding.spans
+        if start < end
+    )
+    pieces, done = [], 0
+    while found:
+        start, end = found[0][:2]
+        notes: dict[str, str] = {}
+        while found and found[0][0] < end:
+            _, stop, clause_id, outcome = found.pop(0)
+            end = max(end, stop)
+            notes[clause_id] = outcome
+        pieces += [Piece(text[done:start])] if start > done else []
+        tone = "violated" if "violated" in notes.values() else "upheld"
+        note = ", ".join(f"{clause_id} {SIGNS[outcome]}" for clause_id, outcome in notes.items())
+        pieces.append(Piece(text[start:end], tone, note))
+        done = end
+    return [*pieces, Piece(text[done:])] if done < len(text) else pieces
+
+
+def in_short(final: Final, scenario_count: int, unrelated_count: int) -> list[Markup]:
+    """The main numbers in two to four sentences."""
+    found = _by_place(final.rates)
+    rates = {name: percent(found[name, ALL].interval.value) for name in HEADLINE if (name, ALL) in found}
+    told = [f"{rates[name]} for {IN_PROSE[name]}" for name in HEADLINE[:-1] if name in rates]
+    sentences = [
+        Markup(
+            "On {} held-out requests, which neither refinement nor training saw, the share of clauses that "
+            "an answer upheld was on average {}, and <strong>{} for the finetuned model</strong>, which is shown no "
+            "policy."
+        ).format(scenario_count, ", ".join(told), rates.get(FINETUNED, "–")),
+        Markup("By the clauses’ checks, the finetuned model {}.").format(_against_prompted(final.comparisons)),
+    ]
+    if final.audit_comparisons:
+        sentences.append(
+            Markup("By the audit checks, which were written apart and are used for nothing else, it {}.").format(
+                _against_prompted(final.audit_comparisons)
+            )
+        )
+    if final.over_application and unrelated_count:
+        sentences.append(_over_applied(final, unrelated_count))
+    return sentences
+
+
+def _everything(run: Run) -> dict[str, Any]:
+    """What the template shows, section by section."""
+    final = read_record(run.stage_folder("compare") / "comparison.json", Final)
+    names = list(dict.fromkeys(rate.condition for rate in final.rates))
+    return {
+        "run": run,
+        "version": __version__,
+        "date": _date(run),
+        "policy": run.project.policy,
+        "names": names,
+        "clause_rows": [*run.project.policy.clause_ids, ALL],
+        "final": final,
+        "in_short": in_short(
+            final, len(run.project.suite.split("held_out")), len(run.project.suite.unrelated_split("held_out"))
+        ),
+        "headline": [name for name in HEADLINE if name in names],
+        "rates": _by_place(final.rates),
+        "applied": _by_place(final.over_application),
+        "axis": axis(),
+        "pictures": _pictures(final, names, run.project.policy.clause_ids),
+        "differences": _difference_rows(final),
+        "limits": limits(run),
+        **_gates(run),
+        **_refinement(run),
+        **_answers(run, names),
+        **_training(run),
+    }
+
+
+def _gates(run: Run) -> dict[str, Any]:
+    """The decisions, and what they come to."""
+    given = decisions(run.folder)
+    last: dict[str, Approval] = {decision.gate: decision for decision in given}
+    return {
+        "decisions": given,
+        "undecided_gates": [gate for gate in GATES if gate not in last],
+        "unattended": list(dict.fromkeys(d.gate for d in given if d.unattended)),
+        "release": last.get("release"),
+    }
+
+
+def _refinement(run: Run) -> dict[str, Any]:
+    """The policy before and after, and why."""
+    draft, refined = run.project.policy, refined_policy(run)
+    changes = read_records(run.stage_folder("refine") / "lineage.jsonl", ClauseChange)
+    guides = {clause_id: run.project.suite.guide(clause_id).examples for clause_id in draft.clause_ids}
+    return {
+        "refinement": read_record(run.stage_folder("refine") / "refinement.json", Refinement),
+        "regression": read_record(run.stage_folder("regress") / "comparison.json", Comparison),
+        "stories": [_story(old, refined.clause(old.id), changes) for old in draft.clauses],
+        "all_examples_in": with_examples(refined, guides).clauses == refined.clauses,
+        "digests": {"draft": digest(draft), "refined": digest(refined)},
+    }
+
+
+def _story(old: Clause, new: Clause, changes: Sequence[ClauseChange]) -> ClauseStory:
+    return ClauseStory(
+        old,
+        new,
+        word_difference(old.text, new.text),
+        [example for example in new.examples if example not in old.examples],
+        [change for change in changes if change.clause_id == old.id],
+    )
+
+
+def _answers(run: Run, names: Sequence[str]) -> dict[str, Any]:
+    """Responses side by side: to some held-out scenarios, and to some unrelated requests."""
+    folder, suite = run.stage_folder("compare"), run.project.suite
+    held_out, unrelated = suite.split("held_out"), suite.unrelated_split("held_out")
+    sourced = spread([s for s in held_out if s.source], SHOWN_SCENARIOS)
+    rest = [s for s in held_out if not s.source]
+    chosen = [*sourced, *spread(rest, SHOWN_SCENARIOS - len(sourced))]
+    shown = [name for name in ("base", "refined", FINETUNED) if name in names]
+    return {
+        "held_out_count": len(held_out),
+        "unrelated_count": len(unrelated),
+        "examples_shown": _side_by_side(run, chosen, shown, folder / "responses.jsonl", folder / "verdicts.jsonl"),
+        "unrelated_shown": _side_by_side(
+            run,
+            spread(unrelated, SHOWN_UNRELATED),
+            [name for name in shown if name != "refined"],
+            folder / "unrelated_responses.jsonl",
+            folder / "unrelated_verdicts.jsonl",
+        ),
+    }
+
+
+def _side_by_side(
+    run: Run, scenarios: Sequence[Scenario], names: Sequence[str], responses: Path, verdicts: Path
+) -> list[tuple[Scenario, list[Answer]]]:
+    """The first answer of each condition to each scenario, with its verdicts."""
+    first = {(r.scenario_id, r.condition): r for r in read_records(responses, Response) if r.sample == 0}
+    judged: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in read_records(verdicts, Verdict):
+        if verdict.sample == 0:
+            judged.setdefault((verdict.scenario_id, verdict.condition), []).append(verdict)
+    return [
+        (scenario, [_answer(run, scenario, first[scenario.id, n], judged) for n in names if (scenario.id, n) in first])
+        for scenario in scenarios
+    ]
+
+
+def _answer(run: Run, scenario: Scenario, response: Response, judged: Judged) -> Answer:
+    """A response as it is shown; where no clause applies, only what shows of one is marked."""
+    verdicts = judged.get((response.scenario_id, response.condition), ())
+    findings = {}
+    for verdict in verdicts:
+        check = run.project.suite.guide(verdict.clause_id).check
+        if check and (scenario.clause_ids or verdict.outcome == "upheld"):
+            findings[verdict.clause_id] = check(response.text, response.finished)
+    return Answer(response.condition, response, marked(response.text, findings), verdicts)
+
+
+def _training(run: Run) -> dict[str, Any]:
+    """The training data and the steps of the training."""
+    rows = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
+    log = run.stage_folder("train") / "sft" / "log.json"
+    entries: list[dict[str, Any]] = read_json(log) if log.exists() else []
+    losses = [(float(entry["step"]), float(entry["loss"])) for entry in entries if "loss" in entry]
+    return {
+        "counts": read_record(run.stage_folder("generate") / "counts.json", DataCounts),
+        "rows": spread(rows, SHOWN_ROWS),
+        "training": read_json(run.stage_folder("train") / "training.json"),
+        "losses": losses,
+        "loss_curve": loss_curve(losses),
+    }
+
+
+def _pictures(final: Final, names: Sequence[str], clause_ids: Sequence[str]) -> dict[str, Markup]:
+    """For each clause, and for all together, its lanes."""
+    found = _by_place(final.rates)
+
+    def drawn(clause_id: str) -> Markup:
+        there = [name for name in names if (name, clause_id) in found]
+        return lanes(clause_id, [Dot(n, LABELS.get(n, n), found[n, clause_id].interval) for n in there])
+
+    return {clause_id: drawn(clause_id) for clause_id in [*clause_ids, ALL]}
+
+
+def _difference_rows(final: Final) -> list[DifferenceRow]:
+    audits = {(d.first, d.clause_id): d for c in final.audit_comparisons for d in c.differences}
+    return [
+        DifferenceRow(d.first, d.clause_id, d, audits.get((d.first, d.clause_id)))
+        for comparison in final.comparisons
+        for d in comparison.differences
+    ]
+
+
+def _against_prompted(comparisons: Sequence[Comparison]) -> Markup:
+    """How finetuned did against the two ends of prompting: the draft, and all worked examples."""
+    totals = [c.total() for c in comparisons if c.first in ("draft", "examples")]
+    told = [
+        Markup("<strong>{}</strong> {} ({}, 95\u00a0% interval {})").format(
+            FINDINGS[d.finding], IN_PROSE[d.first], gap(d.interval), gap_reach(d.interval) or "–"
+        )
+        for d in totals
+    ]
+    return Markup(", and ").join(told) if told else Markup("could not be compared")
+
+
+def _over_applied(final: Final, count: int) -> Markup:
+    """How often clauses show in answers to unrelated requests, and where that grew most."""
+    found = _by_place(final.over_application)
+    grown: dict[str, float] = {}
+    for (name, clause_id), rate in found.items():
+        base = found.get(("base", clause_id))
+        if name == FINETUNED and clause_id != ALL and base:
+            grown[clause_id] = (rate.interval.value or 0.0) - (base.interval.value or 0.0)
+
+    def told(clause_id: str, name: str) -> str:
+        return percent(found[name, clause_id].interval.value) if (name, clause_id) in found else "–"
+
+    sentence = Markup(
+        "On {} requests that the policy is not about, the clauses’ behaviour showed on average in {} of the base "
+        "model’s answers and in <strong>{}</strong> of the finetuned model’s"
+    ).format(count, told(ALL, "base"), told(ALL, FINETUNED))
+    most = max(grown, key=lambda clause_id: grown[clause_id], default="")
+    if not most or grown[most] <= 0:
+        return sentence + "; no clause shows there more often than before."
+    return sentence + Markup("; it grew most for “{}”, from {} to {}.").format(
+        most, told(most, "base"), told(most, FINETUNED)
+    )
+
+
+def _by_place(rates: Sequence[Rate]) -> dict[tuple[str, str], Rate]:
+    return {(rate.condition, rate.clause_id): rate for rate in rates}
+
+
+def _date(run: Run) -> str:
+    """When the comparison was written."""
+    at = (run.stage_folder("compare") / "comparison.json").stat().st_mtime
+    return day(datetime.fromtimestamp(at, UTC).isoformat())
+
+
+def _signed(share: float) -> str:
+    """Whole percentage points with a sign (a true minus, which a hyphen is not)."""
+    number = round(share * 100)
+    return f"+{number}" if number > 0 else f"−{-number}" if number < 0 else "0"

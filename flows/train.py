@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from prefect_ratify.finetune.dataset import read_rows, require_no_leak, write_dataset
@@ -35,6 +36,7 @@ def train(run: Run, folder: Path) -> None:
     else:
         say(f"  preference training left out: {len(pairs)} pairs, at least {settings.fewest_pairs} are needed")
     merge(student.folder, adapter, folder / "model", student.name)
+    shutil.rmtree(tuned)  # half a gigabyte that only the pairs were sampled from
     write_json(
         folder / "training.json", {"pairs": len(pairs), "preference_training": len(pairs) >= settings.fewest_pairs}
     )

@@ -68,19 +68,19 @@ def refine(
     """Refine a draft on development scenarios; returns the policy and what changed, in order.
 
     `follow` answers scenarios under a policy and judges the answers. `budget` bounds how many
-    (policy, scenario) pairs are scored; candidates are selected on the first `selection`
-    scenarios, by a hash of their ids. `folder` keeps GEPA's state, so that a killed refinement
+    (policy, scenario) pairs are scored; feedback and selection use the first `selection`
+    scenarios, by a hash of their ids, so that a small batch's answers serve the whole as well. `folder` keeps GEPA's state, so that a killed refinement
     goes on. The caller compares the result with the draft, and lets the draft stand where it
     is not better.
     """
     import gepa
 
     adapter = _ClauseAdapter(draft, follow, propose)
-    ordered = sorted(scenarios, key=lambda scenario: digest(scenario.id))
+    used = sorted(scenarios, key=lambda scenario: digest(scenario.id))[:selection]
     result = gepa.optimize(
         seed_candidate={clause.id: clause.model_dump_json() for clause in draft.clauses},
-        trainset=list(ordered),
-        valset=list(ordered[:selection]),
+        trainset=used,
+        valset=used,
         adapter=adapter,
         module_selector=adapter.select,
         candidate_selection_strategy="current_best",

@@ -136,7 +136,7 @@ def _init(options: argparse.Namespace) -> int:
     if options.example not in names:
         raise InputError(f"there is no example {options.example!r}", f"there are: {', '.join(names)}")
     if options.folder.exists() and (not options.folder.is_dir() or any(options.folder.iterdir())):
-        raise InputError("this is there already", "name a new folder", path=options.folder)
+        raise InputError("a file or folder of that name is there already", "name a new one", path=options.folder)
     try:
         shutil.copytree(shipped / options.example, options.folder, dirs_exist_ok=True)
     except OSError as error:

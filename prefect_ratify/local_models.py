@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +16,26 @@ from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion
 
 BATCH_SIZE = 128
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
 def threads() -> int:
     """The cores that this process may use; torch's own guess counts the whole machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare_torch() -> None:
+    """Set torch up for work on this machine's CPU."""
+    import torch
+
+    torch.set_num_threads(threads())
+    if sys.platform == "linux":
+        # By default glibc gives large blocks back to the system at every free, and each step of a
+        # model then pays for fresh pages: keep them (a tenth of the time, measured in training).
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+            mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @lru_cache(maxsize=2)
@@ -109,7 +126,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.set_num_threads(threads())
+    prepare_torch()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect_ratify.errors import RatifyError
+from prefect_ratify.errors import RatifyError, one_line
 from prefect_ratify.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -43,9 +43,9 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
 def read_records(path: Path, kind: type[R]) -> list[R]:
     """Read records that `write_records` wrote; RatifyError where the file is missing or broken."""
     try:
-        return [kind.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [kind.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError) as error:
-        raise RatifyError(f"{path}: cannot be read ({error}); run again with --fresh") from None
+        raise RatifyError(f"{path}: cannot be read ({one_line(str(error), 200)}); run again with --fresh") from None
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -116,7 +116,7 @@ def _items(node: Any, path: Path, depth: int) -> Iterator[tuple[str, Located]]:
             raise InputError(f"{key!r} stands here a second time (first in line {seen[key]})", path=path, line=line)
         seen[key] = line
         value = _locate(value_node, path, depth + 1)
-        yield key, Located(value.value, line if not isinstance(value.value, (dict, list)) else value.line, path)
+        yield key, Located(value.value, line, path)
 
 
 def _kind(value: Any) -> str:

@@ -17,7 +17,7 @@ def load_precedents(path: Path) -> tuple[Precedent, ...]:
     if not path.exists():
         return ()
     rulings = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             try:
                 rulings.append(Precedent.model_validate_json(line))

@@ -71,6 +71,10 @@ def test_an_answer_without_a_name_is_asked_again_and_a_rejection_stops_the_run(
     resume_past_the_command(project, {"decision": "approve", "approver": " ", "comment": ""})
     until(lambda: (run.folder / "waiting.json").exists() and (run.folder / "waiting.json").read_text() != first)
     assert decisions(run.folder) == [], "a nameless answer is no decision"
+    for careless in ({}, {"approver": "Ada"}, {"decision": "yes", "approver": "Ada"}):
+        with pytest.raises(RatifyError, match="not taken"):
+            resume_past_the_command(project, careless)
+    assert decisions(run.folder) == [], "an answer without a decision is none"
     assert "reject" in answer_gate(project, "reject", "Ada", "not what we meant <b>")
     output, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
@@ -106,4 +110,6 @@ def resume_past_the_command(project: Path, answer: dict[str, str]) -> None:
 
     waiting = json.loads((latest_run(load_project(project)).folder / "waiting.json").read_text())
     with temporary_settings({PREFECT_API_URL: waiting["api"]}), get_client(sync_client=True) as client:
-        client.resume_flow_run(waiting["flow_run"], run_input=answer)
+        result = client.resume_flow_run(waiting["flow_run"], run_input=answer)
+    if result.status.value != "ACCEPT":
+        raise RatifyError("not taken")
