@@ -23,6 +23,7 @@ from prefect_ratify.scenarios.checks import sentences
 from prefect_ratify.scenarios.suite import Suite
 
 FEWEST_DEMONSTRATIONS = 2
+GRAM = 5  # words
 LEAK_OVERLAP = 0.5  # share of a held-out query's word 5-grams that a row may not reach
 
 
@@ -123,11 +124,14 @@ def require_no_leak(rows: Sequence[Demonstration | PreferencePair], held_out: Se
     A row leaks where it shares LEAK_OVERLAP or more of a held-out text's word 5-grams (all its
     words, where it has fewer).
     """
-    marks = {scenario.id: _grams(" ".join(m.content for m in scenario.messages)) for scenario in held_out}
+    marks = {s.id: _words(" ".join(m.content for m in s.messages)) for s in held_out}
     for row in rows:
-        grams = _grams(" ".join(m.content for m in _messages(row)))
+        words = _words(" ".join(m.content for m in _messages(row)))
+        by_size = {size: _grams(words, size) for size in range(GRAM + 1)}
         for scenario_id, mark in marks.items():
-            shared = len(mark & grams) / len(mark) if mark else 0.0
+            size = min(GRAM, len(mark))
+            grams = _grams(mark, size)
+            shared = len(grams & by_size[size]) / len(grams) if grams else 0.0
             if row.provenance.scenario_id == scenario_id or shared >= LEAK_OVERLAP:
                 raise LeakError(
                     f"the held-out scenario {scenario_id!r} is in the training row of "
@@ -198,6 +202,9 @@ def _messages(row: Demonstration | PreferencePair) -> tuple[Message, ...]:
     return row.prompt + row.chosen + row.rejected
 
 
-def _grams(text: str, size: int = 5) -> set[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.lower())
-    return {tuple(words[i : i + size]) for i in range(max(1, len(words) - size + 1))}
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _grams(words: Sequence[str], size: int) -> set[tuple[str, ...]]:
+    return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)} if size else set()

@@ -14,7 +14,7 @@ from prefect_ratify.records import Demonstration, Policy, Record, Response, Scen
 from prefect_ratify.scenarios.checks import Check
 from prefect_ratify.scenarios.comparing import Comparison, Rate, rates
 from prefect_ratify.scenarios.comparing import compare as compare_verdicts
-from prefect_ratify.scenarios.judging import judge
+from prefect_ratify.scenarios.judging import EXPECTATION, judge, judge_expectations
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.store import read_records, write_record, write_records
@@ -27,7 +27,8 @@ class Final(Record):
 
     `rates` and `comparisons` (each condition against finetuned) are on held-out scenarios, by
     the clauses' judges; `audit_*` the same by the audit checks. `over_application` is how
-    often a clause's behaviour shows in answers to unrelated requests.
+    often a clause's behaviour shows in answers to unrelated requests; `expectations` how often
+    answers meet what single scenarios expect beside the clauses.
     """
 
     rates: tuple[Rate, ...]
@@ -35,6 +36,7 @@ class Final(Record):
     audit_rates: tuple[Rate, ...]
     audit_comparisons: tuple[Comparison, ...]
     over_application: tuple[Rate, ...]
+    expectations: tuple[Rate, ...]
     fluency: tuple[Fluency, ...]
 
 
@@ -71,6 +73,7 @@ def compare(run: Run, folder: Path) -> None:
         )
         for name, given in off_topic.items()
     }
+    expected = {name: judge_expectations(given, suite.expectations) for name, given in answers.items()}
     rows = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
     training = [message.content for row in rows for message in row.completion]
     audited = [c for c in policy.clause_ids if c in suite.audits]
@@ -80,6 +83,7 @@ def compare(run: Run, folder: Path) -> None:
         audit_rates=_rates(audits, audited),
         audit_comparisons=_comparisons(audits, audited) if audited else (),
         over_application=_rates(applied, policy.clause_ids),
+        expectations=_rates(expected, [EXPECTATION]),
         fluency=tuple(measure(given, training) for given in answers.values()),
     )
     write_records(folder / "responses.jsonl", [r for given in answers.values() for r in given])

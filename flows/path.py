@@ -54,8 +54,13 @@ def policy_to_model(project: str, settings: Settings | None = None, fresh: bool 
 
 def stage(run: Run, name: str) -> None:
     """Run one stage as a Prefect task, unless its files are there."""
-    work = task(run_stage, name=name, task_run_name=name, persist_result=False, cache_policy=None)
-    work(run, name, WORK[name])
+
+    # The run is not an argument of the task: Prefect would look through all that it holds.
+    @task(name=name, task_run_name=name)
+    def work() -> None:
+        run_stage(run, name, WORK[name])
+
+    work()
 
 
 if __name__ == "__main__":

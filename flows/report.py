@@ -15,6 +15,7 @@ from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.records import digest
 from prefect_ratify.scenarios.comparing import Comparison, Rate
+from prefect_ratify.scenarios.judging import EXPECTATION
 from prefect_ratify.scenarios.statistics import Interval
 from prefect_ratify.store import read_json, read_record, write_json, write_text
 
@@ -118,6 +119,7 @@ def _conditions(final: Final) -> dict[str, Any]:
             "held_out": _by_clause(final.rates, name),
             "audit": _by_clause(final.audit_rates, name),
             "unrelated": _by_clause(final.over_application, name),
+            "expectation": _by_clause(final.expectations, name).get(EXPECTATION),
             "fluency": next(f.model_dump(exclude={"condition"}) for f in final.fluency if f.condition == name),
         }
         for name in names

@@ -39,6 +39,7 @@ from prefect_ratify.records import (
 )
 from prefect_ratify.scenarios.checks import Finding
 from prefect_ratify.scenarios.comparing import ALL, Comparison, Difference, Rate
+from prefect_ratify.scenarios.judging import EXPECTATION
 from prefect_ratify.scenarios.statistics import Interval
 from prefect_ratify.store import read_json, read_record, read_records
 
@@ -258,6 +259,7 @@ def _everything(run: Run) -> dict[str, Any]:
         "headline": [name for name in HEADLINE if name in names],
         "rates": _by_place(final.rates),
         "applied": _by_place(final.over_application),
+        "expected": {r.condition: r.interval.value for r in final.expectations if r.clause_id == EXPECTATION},
         "axis": axis(),
         "pictures": _pictures(final, names, run.project.policy.clause_ids),
         "differences": _difference_rows(final),

@@ -131,12 +131,15 @@ class Run:
         return judge_with(self.model("judge"), self.store)
 
 
-def load_project(folder: Path) -> Project:
-    """Read a project folder; InputError names the file and line of what is wrong."""
+def load_project(folder: Path, problems: list[InputError] | None = None) -> Project:
+    """Read a project folder; InputError names the file and line of what is wrong.
+
+    With a list of `problems`, as many as can be found are added to it (see `load_suite`).
+    """
     if not folder.is_dir():
         raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
     policy = load_policy(folder / "policy.md")
-    suite = load_suite(folder / "scenarios.yaml", policy)
+    suite = load_suite(folder / "scenarios.yaml", policy, problems)
     return Project(
         folder,
         policy,

@@ -24,7 +24,7 @@ def open_model(name: str) -> LanguageModel:
 
     InputError where there is no such model; a remote one is asked for one word to find out.
     """
-    if name == embedded.NAME or Path(name).is_dir():
+    if name == embedded.NAME or (name and Path(name).is_dir()):
         return load_local(name)
     if name.startswith((".", "/", "~")) or "/" not in name:
         raise InputError(f"there is no model {name!r}", HINT)
@@ -65,7 +65,9 @@ class RemoteModel:
             self._ask(hello)
         except Exception as error:
             raise InputError(
-                f"the model {self.name!r} does not answer ({type(error).__name__}: {one_line(str(error), 200)})", HINT
+                f"the model {self.name!r} does not answer "
+                f"({type(error).__name__}: {one_line(without_secrets(str(error)), 200)})",
+                HINT,
             ) from None
 
     def _complete_one(self, call: Call) -> Completion:
@@ -95,6 +97,14 @@ class RemoteModel:
             )
         )
         return Completion(text=(answer.text or "").strip(), finished=answer.finish_reason != "length")
+
+
+def without_secrets(text: str) -> str:
+    """A text without the values of this environment's keys: endpoints repeat them in their errors."""
+    secrets = (v for k, v in os.environ.items() if k.endswith(("_KEY", "_TOKEN", "_SECRET")) and len(v) > 5)
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
 
 
 class StoreEngine:

@@ -69,9 +69,9 @@ def refine(
 
     `follow` answers scenarios under a policy and judges the answers. `budget` bounds how many
     (policy, scenario) pairs are scored; feedback and selection use the first `selection`
-    scenarios, by a hash of their ids, so that a small batch's answers serve the whole as well. `folder` keeps GEPA's state, so that a killed refinement
-    goes on. The caller compares the result with the draft, and lets the draft stand where it
-    is not better.
+    scenarios, by a hash of their ids, so that a small batch's answers serve the whole as well.
+    `folder` keeps GEPA's state, so that a killed refinement goes on. The caller compares the
+    result with the draft, and lets the draft stand where it is not better.
     """
     import gepa
 

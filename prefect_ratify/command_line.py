@@ -150,7 +150,10 @@ def _check(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.run_folder import load_project
     from prefect_ratify.scenarios.suite import misjudged
 
-    project = load_project(options.folder)
+    problems: list[InputError] = []
+    project = load_project(options.folder, problems)
+    for problem in problems:
+        print(f"ratify: {problem}", file=sys.stderr)
     suite, policy = project.suite, project.policy
     wrong = misjudged(suite)
     for found in wrong:
@@ -168,7 +171,7 @@ def _check(options: argparse.Namespace) -> int:
             print(f"  {clause.id}: no check; its verdicts need a judge model (--judge), or are undecided")
         elif not guide.examples:
             print(f"  {clause.id}: no worked examples; the embedded model cannot write training sentences for it")
-    return 2 if wrong else 0
+    return 2 if wrong or problems else 0
 
 
 def _try(options: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RatifyError(f"{path}: cannot be read ({error}); run again with --fresh") from None
+        raise _unreadable(path, error) from None
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -54,5 +54,13 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def read_record(path: Path, kind: type[R]) -> R:
-    """Read one record that `write_record` wrote."""
-    return kind.model_validate(read_json(path))
+    """Read one record that `write_record` wrote; RatifyError where it is of another shape."""
+    value = read_json(path)
+    try:
+        return kind.model_validate(value)
+    except ValueError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> RatifyError:
+    return RatifyError(one_line(f"{path}: cannot be read ({error}); run again with --fresh"))

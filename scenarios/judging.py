@@ -14,6 +14,7 @@ from prefect_ratify.scenarios.checks import Check
 from prefect_ratify.scenarios.precedents import ruling_on
 
 CHECK = "check"
+EXPECTATION = "expectation"  # stands for a clause id in verdicts on what one scenario alone expects
 
 
 class JudgeModel(Protocol):
@@ -59,6 +60,18 @@ def judge(
     return [verdict for verdict in verdicts if verdict is not None]
 
 
+def judge_expectations(responses: Sequence[Response], expectations: Mapping[str, Check]) -> list[Verdict]:
+    """Verdicts on the responses to scenarios that expect something of their own, by scenario id."""
+    found = []
+    for response in responses:
+        check = expectations.get(response.scenario_id)
+        if check is not None and response.error:
+            found.append(undecided(response, EXPECTATION, f"there is no response ({response.error})"))
+        elif check is not None:
+            found.append(_by_check(response, EXPECTATION, check))
+    return found
+
+
 def undecided(response: Response, clause_id: str, reason: str, by: str = "nobody") -> Verdict:
     """The verdict where nobody can tell."""
     return _verdict(response, clause_id, "undecided", 0.0, reason, by)
@@ -73,11 +86,15 @@ def _decide(response: Response, clause: Clause, check: Check | None, precedents:
         return _verdict(response, clause.id, ruling.outcome, 1.0, reason, f"precedent by {ruling.by}")
     if check is None:
         return None
+    return _by_check(response, clause.id, check)
+
+
+def _by_check(response: Response, clause_id: str, check: Check) -> Verdict:
     finding = check(response.text, response.finished)
     if finding.holds is None:
-        return undecided(response, clause.id, finding.reason, CHECK)
+        return undecided(response, clause_id, finding.reason, CHECK)
     outcome = "upheld" if finding.holds else "violated"
-    return _verdict(response, clause.id, outcome, 1.0, finding.reason, CHECK)
+    return _verdict(response, clause_id, outcome, 1.0, finding.reason, CHECK)
 
 
 def _verdict(response: Response, clause_id: str, outcome: str, confidence: float, reason: str, by: str) -> Verdict:

@@ -19,15 +19,19 @@ An `audit.yaml` beside it may hold a second check for each clause, used by compa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+from prefect_ratify.errors import InputError
 from prefect_ratify.records import Message, Policy, Record, Scenario, Split, WorkedExample, digest
 from prefect_ratify.scenarios.checks import Check, parse_check
 from prefect_ratify.scenarios.located_yaml import Located, load_yaml
 
 HELD_OUT_SHARE = 1 / 3
+I = TypeVar("I")
+T = TypeVar("T")
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
@@ -90,26 +94,27 @@ class Misjudged(Record):
     reason: str
 
 
-def load_suite(path: Path, policy: Policy) -> Suite:
-    """Read scenarios.yaml (and audit.yaml beside it); InputError with file and line."""
+def load_suite(path: Path, policy: Policy, problems: list[InputError] | None = None) -> Suite:
+    """Read scenarios.yaml (and audit.yaml beside it); InputError with file and line.
+
+    With a list of `problems`, what is wrong with single clauses and scenarios is added to it,
+    and they are left out; otherwise the first one is raised.
+    """
     root = load_yaml(path)
     top = root.mapping("clauses", "scenarios", "unrelated")
-    guides = dict(_guides(top["clauses"], policy)) if "clauses" in top else {}
     seen = _Seen()
+    expectations: dict[str, Check] = {}
+    guides = dict(_by_clause(top.get("clauses"), policy, _guide, problems))
     listed = top["scenarios"].sequence() if "scenarios" in top else []
     if not listed:
         raise root.error("there is no scenario", "add '- id: …' and 'query: …' under 'scenarios:'")
-    expectations: dict[str, Check] = {}
-    scenarios = tuple(_scenario(node, policy, seen, expectations) for node in listed)
     others = top["unrelated"].sequence() if "unrelated" in top else []
-    unrelated = tuple(_scenario(node, None, seen, expectations) for node in others)
+    scenarios = _each(listed, lambda node: _scenario(node, policy, seen, expectations), problems)
+    unrelated = _each(others, lambda node: _scenario(node, None, seen, expectations), problems)
     audit_path = path.with_name("audit.yaml")
-    audits = (
-        {key: parse_check(node) for key, node in _by_clause(load_yaml(audit_path), policy)}
-        if audit_path.exists()
-        else {}
-    )
-    return Suite(scenarios, unrelated, guides, audits, expectations)
+    audit = load_yaml(audit_path) if audit_path.exists() else None
+    audits = dict(_by_clause(audit, policy, parse_check, problems))
+    return Suite(tuple(scenarios), tuple(unrelated), guides, audits, expectations)
 
 
 def misjudged(suite: Suite) -> list[Misjudged]:
@@ -158,16 +163,30 @@ class _Seen:
         self.texts[text] = (node.line, scenario.split)
 
 
-def _by_clause(node: Located, policy: Policy) -> Iterator[tuple[str, Located]]:
-    for key, item in node.mapping().items():
+def _each(items: Iterable[I], parse: Callable[[I], T], problems: list[InputError] | None) -> list[T]:
+    found = []
+    for item in items:
+        try:
+            found.append(parse(item))
+        except InputError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+    return found
+
+
+def _by_clause(
+    node: Located | None, policy: Policy, parse: Callable[[Located], T], problems: list[InputError] | None
+) -> list[tuple[str, T]]:
+    """A mapping from clause ids, with each value parsed."""
+
+    def parse_item(entry: tuple[str, Located]) -> tuple[str, T]:
+        key, item = entry
         if key not in policy.clause_ids:
-            raise item.error(_unknown_clause(key, policy), _known_clauses(policy))
-        yield key, item
+            raise item.error(_unknown_clause(key), _known_clauses(policy))
+        return key, parse(item)
 
-
-def _guides(node: Located, policy: Policy) -> Iterator[tuple[str, ClauseGuide]]:
-    for key, item in _by_clause(node, policy):
-        yield key, _guide(item)
+    return _each(node.mapping().items() if node is not None else (), parse_item, problems)
 
 
 def _guide(node: Located) -> ClauseGuide:
@@ -244,7 +263,7 @@ def _clause_ids(fields: dict[str, Located], policy: Policy | None) -> tuple[str,
     ids = fields["clauses"].texts()
     for clause_id in ids:
         if clause_id not in policy.clause_ids:
-            raise fields["clauses"].error(_unknown_clause(clause_id, policy), _known_clauses(policy))
+            raise fields["clauses"].error(_unknown_clause(clause_id), _known_clauses(policy))
     return tuple(clause_id for clause_id in policy.clause_ids if clause_id in ids)
 
 
@@ -257,7 +276,7 @@ def _split(fields: dict[str, Located], scenario_id: str) -> Split:
     return split  # type: ignore[no-any-return]
 
 
-def _unknown_clause(clause_id: str, policy: Policy) -> str:
+def _unknown_clause(clause_id: str) -> str:
     return f"the policy has no clause {clause_id!r}"
 
 

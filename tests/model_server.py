@@ -39,7 +39,7 @@ def model_server(answer: Callable[[Messages], str]) -> Iterator[ModelServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(answer))
     record = ModelServer(f"http://127.0.0.1:{server.server_port}/v1")
     server.record = record  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)  # seconds until it sees its end
     thread.start()
     try:
         yield record

@@ -232,7 +232,6 @@ def test_every_turn_of_a_held_out_conversation_counts() -> None:
         require_no_leak([row("my uncle left me his old house by the lake. did he write")], [talk])
 
 
-@pytest.mark.xfail(strict=True, reason="the 5-grams of a row never equal the one shorter gram of a short text")
 def test_a_held_out_text_of_fewer_words_than_a_gram_is_found_too() -> None:
     with pytest.raises(LeakError):
         require_no_leak(
