@@ -14,7 +14,7 @@ class Fluency(Record):
     """What answers look like, whatever they say.
 
     `repetition` is the mean share of a text's word 4-grams that occur in it before;
-    `words` the mean length; `distinct` the share of answers that no other answer equals;
+    `words` the mean length; `distinct` the number of different answers over that of all;
     `finished` the share that ended by itself; `copied` the mean share of word 4-grams that
     stand in the training completions (None without training data).
     """

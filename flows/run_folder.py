@@ -163,19 +163,21 @@ def limited(suite: Suite, limit: int) -> Suite:
     return Suite(cut(suite.scenarios), cut(suite.unrelated), suite.guides, suite.audits, suite.expectations)
 
 
-def open_run(project: Project, settings: Settings, *, fresh: bool = False) -> Run:
-    """The run of these inputs: the one that is there, or (with `fresh`) a new one.
-
-    Nothing is written before every local model that it names has been found.
-    """
+def plan_run(project: Project, settings: Settings, *, fresh: bool = False) -> Run:
+    """The run of these inputs: the one that is there, or (with `fresh`) a new one; not begun yet."""
     run_id = run_digest(project, settings)[:12]
     runs = project.folder / ".ratify" / "runs"
     taken = sorted(runs.glob(f"{run_id}*"), key=lambda p: (len(p.name), p.name))
     name = run_id if not taken else f"{run_id}-{len(taken) + 1}" if fresh else taken[-1].name
-    run = _run(project, settings, runs / name)
+    return _run(project, settings, runs / name)
+
+
+def open_run(project: Project, settings: Settings, *, fresh: bool = False) -> Run:
+    """Begin (or go on with) the run of these inputs: it is the latest one from now on."""
+    run = plan_run(project, settings, fresh=fresh)
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(run.folder / "settings.json", settings.model_dump(mode="json"))
-    write_text(runs / "latest", run.folder.name + "\n")
+    write_text(run.folder.parent / "latest", run.folder.name + "\n")
     return run
 
 

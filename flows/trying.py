@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows.refine import refined_policy
-from prefect_ratify.flows.run_folder import Run, Settings, latest_run, load_project, open_run
+from prefect_ratify.flows.run_folder import Run, Settings, latest_run, load_project, plan_run
 from prefect_ratify.flows.train import tuned_model
+from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.records import Message, Response, Scenario, Verdict, digest
 from prefect_ratify.scenarios.running import Condition
@@ -37,10 +38,11 @@ def try_query(folder: Path, query: str, settings: Settings) -> list[Trial]:
     if not query.strip():
         raise InputError("the query is empty", 'write it in quotes: ratify try FOLDER "…"')
     project = load_project(folder)
+    open_model(settings.models.responder)  # before anything is written
     has_run = (folder / ".ratify" / "runs" / "latest").exists()
-    run = latest_run(project) if has_run else open_run(project, settings)
+    run = latest_run(project) if has_run else plan_run(project, settings)
     if settings.models != Settings().models:
-        run = Run(run.id, run.project, settings, run.folder, run.store)
+        run = replace(run, settings=run.settings.model_copy(update={"models": settings.models}))
     scenario = Scenario(
         id=f"try-{digest(query)[:12]}",
         messages=(Message(role="user", content=query),),

@@ -154,6 +154,8 @@ def _check(options: argparse.Namespace) -> int:
     project = load_project(options.folder, problems)
     for problem in problems:
         print(f"ratify: {problem}", file=sys.stderr)
+    if problems:
+        return 2
     suite, policy = project.suite, project.policy
     wrong = misjudged(suite)
     for found in wrong:
@@ -171,7 +173,7 @@ def _check(options: argparse.Namespace) -> int:
             print(f"  {clause.id}: no check; its verdicts need a judge model (--judge), or are undecided")
         elif not guide.examples:
             print(f"  {clause.id}: no worked examples; the embedded model cannot write training sentences for it")
-    return 2 if wrong or problems else 0
+    return 2 if wrong else 0
 
 
 def _try(options: argparse.Namespace) -> int:

@@ -16,8 +16,8 @@ import yaml
 from prefect_ratify.errors import InputError
 from prefect_ratify.policy import read_text
 
+DEEPEST = 50
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_constructor = yaml.SafeLoader("")
 
 
 @dataclass(frozen=True)
@@ -91,32 +91,46 @@ def parse_yaml(text: str, path: Path) -> Located:
         raise InputError(f"this is not valid YAML ({error})", path=path) from None
     if node is None:
         return Located(None, 1, path)
-    return _locate(node, path, 0)
+    return _Walk(path).locate(node)
 
 
-def _locate(node: yaml.Node, path: Path, depth: int) -> Located:
-    line = node.start_mark.line + 1
-    if depth > 50:
-        raise InputError("this is nested more than 50 deep", path=path, line=line)
-    if isinstance(node, yaml.ScalarNode):
+class _Walk:
+    """One walk over the nodes of a file. An alias is the very node that it names: met once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.constructor = yaml.SafeLoader("")
+        self.met: dict[yaml.Node, Located] = {}
+
+    def locate(self, node: yaml.Node, depth: int = 0) -> Located:
+        if node not in self.met:
+            self.met[node] = Located(self._value(node, depth), node.start_mark.line + 1, self.path)
+        return self.met[node]
+
+    def _value(self, node: yaml.Node, depth: int) -> Any:
+        if depth > DEEPEST:
+            raise self._error(node, f"this is nested more than {DEEPEST} deep")
+        if isinstance(node, yaml.SequenceNode):
+            return [self.locate(item, depth + 1) for item in node.value]
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._items(node, depth))
         try:
-            return Located(_constructor.construct_object(node), line, path)
+            return self.constructor.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
-            raise InputError(f"{node.value!r} cannot be read ({error})", path=path, line=line) from None
-    if isinstance(node, yaml.SequenceNode):
-        return Located([_locate(item, path, depth + 1) for item in node.value], line, path)
-    return Located(dict(_items(node, path, depth)), line, path)
+            raise self._error(node, f"{node.value!r} cannot be read ({error})") from None
 
+    def _items(self, node: yaml.Node, depth: int) -> Iterator[tuple[str, Located]]:
+        seen: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key, line = str(key_node.value), key_node.start_mark.line + 1
+            if key in seen:
+                raise self._error(key_node, f"{key!r} stands here a second time (first in line {seen[key]})")
+            seen[key] = line
+            # A wrong value is looked for where its key stands.
+            yield key, Located(self.locate(value_node, depth + 1).value, line, self.path)
 
-def _items(node: Any, path: Path, depth: int) -> Iterator[tuple[str, Located]]:
-    seen: dict[str, int] = {}
-    for key_node, value_node in node.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
-        if key in seen:
-            raise InputError(f"{key!r} stands here a second time (first in line {seen[key]})", path=path, line=line)
-        seen[key] = line
-        value = _locate(value_node, path, depth + 1)
-        yield key, Located(value.value, line, path)
+    def _error(self, node: yaml.Node, seen: str) -> InputError:
+        return InputError(seen, path=self.path, line=node.start_mark.line + 1)
 
 
 def _kind(value: Any) -> str:

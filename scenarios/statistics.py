@@ -31,7 +31,7 @@ def rate(scores: Scores, seed: int = 0) -> Interval:
     kept = scores[~np.isnan(scores)]
     if not len(kept):
         return Interval(value=None, low=None, high=None, scenarios=0)
-    low, high = _percentiles(_bootstrap(kept[:, None], seed)[:, 0])
+    low, high = _percentiles(_bootstrap(kept, seed))
     if kept.min() == kept.max():
         low, high = _wilson(float(kept.mean()), len(kept))
     return _interval(float(kept.mean()), low, high, len(kept))
@@ -43,7 +43,7 @@ def difference(first: Scores, second: Scores, seed: int = 0) -> Interval:
     gaps = (second - first)[both]
     if not len(gaps):
         return Interval(value=None, low=None, high=None, scenarios=0)
-    low, high = _percentiles(_bootstrap(gaps[:, None], seed)[:, 0])
+    low, high = _percentiles(_bootstrap(gaps, seed))
     if gaps.min() == gaps.max():
         low, high = _degenerate_difference(first[both], second[both])
     return _interval(float(gaps.mean()), low, high, len(gaps))
@@ -82,10 +82,10 @@ def adjusted(p_values: list[float | None]) -> list[float | None]:
 
 
 def _bootstrap(values: Scores, seed: int) -> Scores:
-    """Means of RESAMPLES resamples of the rows of `values` `[rows, columns]`."""
+    """Means of RESAMPLES resamples; sorted first, so that the order of scenarios does not matter."""
     rows = len(values)
     counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
-    means: Scores = counts @ values / rows
+    means: Scores = counts @ np.sort(values) / rows
     return means
 
 

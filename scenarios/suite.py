@@ -30,7 +30,7 @@ from prefect_ratify.scenarios.checks import Check, parse_check
 from prefect_ratify.scenarios.located_yaml import Located, load_yaml
 
 HELD_OUT_SHARE = 1 / 3
-I = TypeVar("I")
+Item = TypeVar("Item")
 T = TypeVar("T")
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -163,7 +163,7 @@ class _Seen:
         self.texts[text] = (node.line, scenario.split)
 
 
-def _each(items: Iterable[I], parse: Callable[[I], T], problems: list[InputError] | None) -> list[T]:
+def _each(items: Iterable[Item], parse: Callable[[Item], T], problems: list[InputError] | None) -> list[T]:
     found = []
     for item in items:
         try:
@@ -270,10 +270,10 @@ def _clause_ids(fields: dict[str, Located], policy: Policy | None) -> tuple[str,
 def _split(fields: dict[str, Located], scenario_id: str) -> Split:
     if "split" not in fields:
         return "held_out" if int(digest(scenario_id)[:8], 16) / 16**8 < HELD_OUT_SHARE else "develop"
-    split = fields["split"].value
+    split = fields["split"].text()
     if split not in ("develop", "held_out"):
         raise fields["split"].error(f"the split {split!r} does not exist", "write develop or held_out")
-    return split  # type: ignore[no-any-return]
+    return split  # type: ignore[return-value]
 
 
 def _unknown_clause(clause_id: str) -> str:

@@ -287,3 +287,14 @@ def test_the_audit_checks_judge_the_replies_written_for_them_rightly() -> None:
         if LEGAL.audits[clause_id](reply).holds is not (said == "good")
     ]
     assert wrong == []
+
+
+def test_a_pattern_that_gave_up_does_not_hide_what_the_others_decide() -> None:
+    assert holds(f"any: [{{any_of: [a+]}}, {{{RUNAWAY}}}]", LONG_RUN) is True
+    assert holds(f"all: [{{any_of: [b]}}, {{{RUNAWAY}}}]", LONG_RUN) is False
+
+
+def test_counting_words_takes_time_in_proportion_to_the_text() -> None:
+    started = time.perf_counter()
+    assert count_words("!" * 1_000_000) == 0
+    assert time.perf_counter() - started < 1

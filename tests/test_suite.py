@@ -211,6 +211,21 @@ def test_a_list_that_holds_itself_is_refused(tmp_path: Path) -> None:
     assert "nested more than 50 deep" in error_of(tmp_path, "scenarios: &a [*a]\n")
 
 
+def test_with_a_list_of_problems_all_are_found_and_the_rest_is_read(tmp_path: Path) -> None:
+    (tmp_path / "scenarios.yaml").write_text(
+        "clauses:\n  a: {check: {any_of: ['(']}}\n  b: {opening: Well}\n"
+        "scenarios:\n  - {id: one, query: first}\n  - {id: one, query: second}\n  - {id: two}\n"
+        "unrelated:\n  - {id: three, query: third, clauses: [a]}\n  - {id: four, query: fourth}\n"
+    )
+    problems: list[InputError] = []
+    suite = load_suite(tmp_path / "scenarios.yaml", POLICY, problems)
+    assert [int(str(problem).split(":")[1]) for problem in problems] == [2, 6, 7, 9]
+    assert ([s.id for s in suite.scenarios], [s.id for s in suite.unrelated]) == (["one"], ["four"])
+    assert list(suite.guides) == ["b"]
+    with pytest.raises(InputError, match=r"scenarios\.yaml:2: "):
+        load_suite(tmp_path / "scenarios.yaml", POLICY)
+
+
 def test_mistakes_in_the_audit_are_named_with_their_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"audit\.yaml:2: the policy has no clause 'z'"):
         suite_of(tmp_path, ONE, audit="a: {any_of: [a]}\nz: {any_of: [a]}\n")
@@ -290,3 +305,8 @@ def test_ten_thousand_scenarios_load_within_ten_seconds(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, "scenarios:\n" + "\n".join(lines) + "\n")
     assert len(suite.scenarios) == 10_000
     assert time.monotonic() - started < 10
+
+
+def test_aliases_cannot_blow_a_file_up(tmp_path: Path) -> None:
+    bomb = "a: &a [x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 9)}]\n" for m, n in zip("abcdefgh", "bcdefghi"))
+    assert "unknown key" in error_of(tmp_path, bomb)
