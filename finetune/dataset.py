@@ -98,7 +98,7 @@ def retain(
     rows: list[Demonstration] = []
     lost: dict[str, int] = {}
     for answer in answers:
-        text = answer.text if answer.finished else _whole_sentences(answer.text)
+        text = answer.text if answer.finished else whole_sentences(answer.text)
         if text:
             scenario = by_id[answer.scenario_id]
             rows.append(demonstration(scenario, text, policy, answer.model, "own answer retained", seed))
@@ -191,7 +191,8 @@ def _broken(text: str, scenario: Scenario, suite: Suite) -> list[str]:
     return broken
 
 
-def _whole_sentences(text: str) -> str:
+def whole_sentences(text: str) -> str:
+    """A text up to the end of its last whole sentence; empty where it has none."""
     ends = [end for start, end in sentences(text) if text[start:end].endswith((".", "!", "?"))]
     return text[: ends[-1]] if ends else ""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from prefect_ratify.finetune.dataset import whole_sentences
 from prefect_ratify.records import (
     Message,
     Policy,
@@ -27,13 +28,15 @@ def prefer(
 ) -> list[PreferencePair]:
     """For each scenario, its best answer against its worst, where they differ in clauses upheld.
 
-    Both must have ended by themselves: a cut answer would teach the model not to end.
+    An answer that the token limit cut ends with its last whole sentence: as it stands it would
+    teach the model not to end.
     """
     scores = _scores(verdicts)
     by_scenario: dict[str, list[Response]] = defaultdict(list)
     for response in responses:
-        if response.finished and not response.error:
-            by_scenario[response.scenario_id].append(response)
+        text = response.text if response.finished else whole_sentences(response.text)
+        if text and not response.error:
+            by_scenario[response.scenario_id].append(response.model_copy(update={"text": text}))
     pairs = []
     for scenario in scenarios:
         ranked = sorted(by_scenario[scenario.id], key=lambda r: (scores[r.scenario_id, r.sample], -r.sample))
@@ -42,6 +45,12 @@ def prefer(
             if scores[best.scenario_id, best.sample] > scores[worst.scenario_id, worst.sample]:
                 pairs.append(_pair(scenario, best, worst, policy, seed))
     return pairs
+
+
+def turned_round(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts on unrelated requests, where a clause's behaviour is what should not show."""
+    other = {"upheld": "violated", "violated": "upheld"}
+    return [v.model_copy(update={"outcome": other.get(v.outcome, v.outcome)}) for v in verdicts]
 
 
 def _scores(verdicts: Sequence[Verdict]) -> Mapping[tuple[str, int], float]:

@@ -62,17 +62,7 @@ def compare(run: Run, folder: Path) -> None:
     off_topic = {c.name: _answer(run, unrelated, c, run.settings.unrelated_samples) for c in conditions(run)}
     verdicts = {name: run.judge(policy, held_out, given) for name, given in answers.items()}
     audits = {name: _audit(given, held_out, policy, suite.audits) for name, given in answers.items()}
-    applied = {
-        name: judge(
-            given,
-            unrelated,
-            policy,
-            {c: suite.guide(c).check for c in policy.clause_ids},
-            judge_model=run.judge_model(),
-            every_clause=True,
-        )
-        for name, given in off_topic.items()
-    }
+    applied = {name: run.judge_everywhere(policy, unrelated, given) for name, given in off_topic.items()}
     expected = {name: judge_expectations(given, suite.expectations) for name, given in answers.items()}
     rows = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
     training = [message.content for row in rows for message in row.completion]

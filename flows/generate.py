@@ -25,9 +25,6 @@ from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.store import write_record, write_records, write_text
 
-# A third of the data. Without retain rows nearly every unrelated answer got sympathy and a lawyer.
-RETAINED_PER_DEMONSTRATION = 0.5
-
 Rows = tuple[list[Demonstration], dict[str, int], dict[str, dict[str, int]]]
 
 
@@ -36,7 +33,7 @@ def generate(run: Run, folder: Path) -> None:
     policy, suite = refined_policy(run), run.project.suite
     scenarios = suite.split("develop")
     rows, lost, tallies = _revised(run, policy) if run.settings.models.critic else _composed(run, policy)
-    unrelated = suite.unrelated_split("develop")[: round(len(rows) * RETAINED_PER_DEMONSTRATION)]
+    unrelated = suite.unrelated_split("develop")
     own = run_suite(
         unrelated,
         Condition("student", run.student()),

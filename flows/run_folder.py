@@ -63,8 +63,8 @@ class Settings(Record):
     sampling: Sampling = Sampling(temperature=0.8, min_p=0.05, max_tokens=144)
     samples: int = 4
     unrelated_samples: int = 1
-    refine_budget: int = 200
-    refine_selection: int = 24
+    refine_budget: int = 240
+    refine_selection: int = 16
     preference_samples: int = 2
     fewest_pairs: int = 8
     training: TrainingSettings = TrainingSettings()
@@ -112,14 +112,25 @@ class Run:
 
     def judge(self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response]) -> list[Verdict]:
         """Verdicts by precedents, checks and the judge model, where there is one."""
-        checks = {clause_id: self.project.suite.guide(clause_id).check for clause_id in policy.clause_ids}
+        return self._judge(policy, scenarios, responses, every_clause=False)
+
+    def judge_everywhere(
+        self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response]
+    ) -> list[Verdict]:
+        """Verdicts on every clause, also those that a scenario does not touch."""
+        return self._judge(policy, scenarios, responses, every_clause=True)
+
+    def _judge(
+        self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response], *, every_clause: bool
+    ) -> list[Verdict]:
         return judge(
             responses,
             scenarios,
             policy,
-            checks,
+            {clause_id: self.project.suite.guide(clause_id).check for clause_id in policy.clause_ids},
             precedents=self.project.precedents,
             judge_model=self.judge_model(),
+            every_clause=every_clause,
         )
 
     def judge_model(self) -> JudgeModel | None:

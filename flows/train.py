@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect_ratify.finetune.dataset import read_rows, require_no_leak, write_dataset
-from prefect_ratify.finetune.preferences import prefer
+from prefect_ratify.finetune.preferences import prefer, turned_round
 from prefect_ratify.finetune.training import merge, train_dpo, train_sft
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.local_models import LocalModel, checkpoint_digest
 from prefect_ratify.progress import say
-from prefect_ratify.records import PreferencePair
+from prefect_ratify.records import PreferencePair, Response, Scenario
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.store import write_json, write_records
@@ -49,16 +50,25 @@ def tuned_model(run: Run) -> LocalModel:
 
 
 def _sample_pairs(run: Run, tuned: LocalModel) -> list[PreferencePair]:
-    policy, scenarios = refined_policy(run), run.project.suite.split("develop")
-    responses = run_suite(
-        scenarios,
-        Condition("tuned", tuned),
-        run.store,
-        sampling=run.settings.sampling,
-        samples=run.settings.preference_samples,
-        seed=run.settings.seed + 1,
-    )
-    pairs = prefer(scenarios, responses, run.judge(policy, scenarios, responses), policy, run.settings.seed)
-    suite = run.project.suite
+    """Pairs of the tuned model's own answers: to scenarios, which should uphold the clauses, and
+    to unrelated requests, which should not show them."""
+    policy, suite, settings = refined_policy(run), run.project.suite, run.settings
+
+    def answer(scenarios: Sequence[Scenario]) -> list[Response]:
+        return run_suite(
+            scenarios,
+            Condition("tuned", tuned),
+            run.store,
+            sampling=settings.sampling,
+            samples=settings.preference_samples,
+            seed=settings.seed + 1,
+        )
+
+    scenarios, unrelated = suite.split("develop"), suite.unrelated_split("develop")
+    answers, off_topic = answer(scenarios), answer(unrelated)
+    # A length limit, say, has no worked examples: any short answer keeps it, and may.
+    shown = [v for v in run.judge_everywhere(policy, unrelated, off_topic) if suite.guide(v.clause_id).examples]
+    pairs = prefer(scenarios, answers, run.judge(policy, scenarios, answers), policy, settings.seed)
+    pairs += prefer(unrelated, off_topic, turned_round(shown), policy, settings.seed)
     require_no_leak(pairs, suite.split("held_out") + suite.unrelated_split("held_out"))
     return pairs

@@ -308,5 +308,7 @@ def test_ten_thousand_scenarios_load_within_ten_seconds(tmp_path: Path) -> None:
 
 
 def test_aliases_cannot_blow_a_file_up(tmp_path: Path) -> None:
-    bomb = "a: &a [x]\n" + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 9)}]\n" for m, n in zip("abcdefgh", "bcdefghi"))
+    bomb = "a: &a [x]\n" + "".join(
+        f"{n}: &{n} [{', '.join([f'*{m}'] * 9)}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)
+    )
     assert "unknown key" in error_of(tmp_path, bomb)
