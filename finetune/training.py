@@ -39,8 +39,10 @@ class TrainingSettings(Record):
 def train_sft(base: Path, rows: Sequence[dict[str, Any]], folder: Path, settings: TrainingSettings, seed: int) -> Path:
     """Finetune on prompt–completion rows; returns the folder of the adapter.
 
-    A training that was cut off goes on from its last checkpoint.
+    A training that was cut off goes on from its last checkpoint; one that is done is not done again.
     """
+    if (folder / "adapter").exists():
+        return folder / "adapter"
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
@@ -58,6 +60,7 @@ def train_sft(base: Path, rows: Sequence[dict[str, Any]], folder: Path, settings
             max_steps=settings.sft_max_steps,
             learning_rate=settings.sft_rate,
             completion_only_loss=True,
+            train_sampling_strategy="group_by_length",
         ),
         callbacks=[_progress_callback("supervised finetuning")],
     )
@@ -68,6 +71,8 @@ def train_dpo(
     base: Path, adapter: Path, pairs: Sequence[dict[str, Any]], folder: Path, settings: TrainingSettings, seed: int
 ) -> Path:
     """Train the adapter on, with DPO against a frozen copy of itself; returns the new adapter."""
+    if (folder / "adapter").exists():
+        return folder / "adapter"
     from peft import PeftModel
     from trl import DPOConfig, DPOTrainer
 
@@ -138,7 +143,6 @@ def _shared(folder: Path, settings: TrainingSettings, seed: int) -> dict[str, An
         "use_cpu": not torch.cuda.is_available(),
         "bf16": bf16_pays(),
         "activation_checkpointing": False,
-        "train_sampling_strategy": "group_by_length",
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
@@ -167,11 +171,12 @@ def _train(trainer: Any, folder: Path) -> Path:
     if checkpoints:
         say(f"  going on from {checkpoints[-1].name}")
     trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
-    adapter = folder / "adapter"
-    trainer.model.save_pretrained(str(adapter), selected_adapters=["default"])
+    part = folder / "adapter.part"
+    trainer.model.save_pretrained(str(part), selected_adapters=["default"])
     (folder / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+    part.rename(folder / "adapter")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return adapter
+    return folder / "adapter"
 
 
 def _progress_callback(label: str) -> Any:

@@ -17,7 +17,7 @@ from prefect import flow, task
 from prefect_ratify.flows import compare, generate, prototype, refine, regress, train
 from prefect_ratify.flows.gates import gate
 from prefect_ratify.flows.report import write_report
-from prefect_ratify.flows.run_folder import Run, Settings, load_project, open_run, run_stage
+from prefect_ratify.flows.run_folder import Run, Settings, alone, load_project, open_run, run_stage
 
 WORK = {
     "prototype": prototype.prototype,
@@ -36,19 +36,21 @@ def policy_to_model(project: str, settings: Settings | None = None, fresh: bool 
     Finished stages of a run with the same inputs are not run again; `fresh` starts a new run.
     """
     run = open_run(load_project(Path(project)), settings or Settings(), fresh=fresh)
-
-    stage(run, "prototype")
-    gate(run, "draft")
-    stage(run, "refine")
-    stage(run, "regress")
-    gate(run, "policy")
-    stage(run, "generate")
-    gate(run, "data")
-    stage(run, "train")
-    stage(run, "compare")
-    write_report(run)
-    gate(run, "release")
-    write_report(run)
+    with alone(run):
+        stage(run, "prototype")
+        gate(run, "draft")
+        stage(run, "refine")
+        stage(run, "regress")
+        gate(run, "policy")
+        stage(run, "generate")
+        gate(run, "data")
+        stage(run, "train")
+        stage(run, "compare")
+        write_report(run)
+        try:
+            gate(run, "release")
+        finally:
+            write_report(run)  # a refusal stands in it too
     return str(run.folder)
 
 

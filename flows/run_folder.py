@@ -7,14 +7,16 @@ is whole; a killed stage finds its `.part` again and may go on from it.
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from prefect_ratify.embedded import file_digest
-from prefect_ratify.errors import InputError
+from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.training import TrainingSettings
 from prefect_ratify.flows.stakeholders import Person, load_stakeholders
 from prefect_ratify.language_models import CallStore, LanguageModel
@@ -213,6 +215,20 @@ def run_digest(project: Project, settings: Settings) -> str:
     return digest([project.policy, project.suite.digest, audits, project.precedents, settings])
 
 
+@contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Hold the run for this process; RatifyError where another one works on it."""
+    lock = FileLock(run.folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RatifyError(f"another process works on run {run.id} of {run.project.folder}; wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def run_stage(run: Run, stage: str, work: Callable[[Run, Path], None]) -> None:
     """Do a stage's work into its folder, unless its files are there."""
     folder = run.stage_folder(stage)
@@ -238,10 +254,3 @@ def evidence_digest(run: Run, stages: Sequence[str]) -> str:
             if path.is_file():
                 digests[str(path.relative_to(run.folder))] = file_digest(path)
     return digest(digests)
-
-
-def forget_later(run: Run, stage: str) -> None:
-    """Remove a stage's files and those of all later ones, so that they run again."""
-    for name in STAGES[STAGES.index(stage) :]:
-        for folder in (run.stage_folder(name), run.stage_folder(f"{name}.part")):
-            shutil.rmtree(folder, ignore_errors=True)

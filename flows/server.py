@@ -1,8 +1,14 @@
-"""A Prefect server for one command, where none is configured."""
+"""A Prefect server for one command, where none is configured.
+
+The server runs under a keeper, which is this module as a process. The keeper's standard input
+is a pipe from the command: when the command ends, in whatever way, the pipe closes, and the
+keeper ends the server.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -30,23 +36,35 @@ def prefect_server() -> Iterator[str]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_API_URL": url}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "prefect_ratify.flows.server", str(port)],
         env=environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C stops the run first; the server goes after it
     )
     try:
-        _wait(url, server)
+        _wait(url, keeper)
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
     finally:
-        server.terminate()
-        try:
-            server.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        assert keeper.stdin is not None
+        keeper.stdin.close()
+        keeper.wait()
+
+
+def keep_server(port: int) -> None:
+    """Serve until standard input closes, or the server ends by itself."""
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    while server.poll() is None and not select.select([sys.stdin], [], [], 0.5)[0]:
+        pass
+    server.terminate()
+    try:
+        server.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 def _free_port() -> int:
@@ -71,3 +89,7 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
         except httpx.HTTPError:
             time.sleep(0.3)
     raise RatifyError("the Prefect server did not start; try `prefect server start`, and set PREFECT_API_URL")
+
+
+if __name__ == "__main__":
+    keep_server(int(sys.argv[1]))

@@ -23,10 +23,9 @@ def train(run: Run, folder: Path) -> None:
     """Leave the merged model and the adapter; each step that is done is not done again."""
     student, settings = run.student(), run.settings
     tuned = folder / "sft-model"
-    adapter = folder / "sft" / "adapter"
+    rows = read_rows(run.stage_folder("generate") / "sft")
+    adapter = train_sft(student.folder, rows, folder / "sft", settings.training, settings.seed)
     if not tuned.exists():
-        rows = read_rows(run.stage_folder("generate") / "sft")
-        adapter = train_sft(student.folder, rows, folder / "sft", settings.training, settings.seed)
         merge(student.folder, adapter, tuned, student.name)
     pairs = _sample_pairs(run, LocalModel("tuned", tuned, checkpoint_digest(tuned)))
     write_records(folder / "pairs.jsonl", pairs)

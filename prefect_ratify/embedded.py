@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from prefect_ratify.errors import InputError
+from prefect_ratify.progress import say
 
 NAME = "embedded"
 TITLE = "SmolLM2-135M-Instruct (embedded)"
@@ -48,6 +49,7 @@ def checkpoint() -> tuple[Path, str]:
     folder = cache_folder() / f"smollm2-135m-{weights[:16]}"
     if not folder.exists():
         _require_space(folder.parent)
+        say("unpacking the embedded model, once …")
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as scratch:
             _unpack(source, Path(scratch) / "model")
             _move_into_place(Path(scratch) / "model", folder)

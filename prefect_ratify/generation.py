@@ -71,8 +71,8 @@ class _BufferLayer(CacheLayerMixin):
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def take(self, rows: torch.Tensor, capacity: int) -> None:
-        """Keep (or repeat) `rows`, in buffers of `capacity` positions."""
+    def spread(self, rows: torch.Tensor, capacity: int) -> None:
+        """Repeat rows as listed, in buffers of `capacity` positions."""
         assert self.keys is not None and self.values is not None
         for name in ("keys", "values"):
             old = getattr(self, name)
@@ -80,6 +80,18 @@ class _BufferLayer(CacheLayerMixin):
             new[:, :, : self.length] = old[:, :, : self.length][rows]
             setattr(self, name, new)
         self.capacity = capacity
+
+    def close_ranks(self, holes: Sequence[int], movers: Sequence[int], rows: int) -> None:
+        """Put the rows `movers` into the places `holes`, and keep the first `rows`.
+
+        Only the movers are copied: the buffers are large, and a row may finish at any step.
+        """
+        assert self.keys is not None and self.values is not None
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            for hole, mover in zip(holes, movers, strict=True):
+                old[hole, :, : self.length] = old[mover, :, : self.length]
+            setattr(self, name, old[:rows])
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.length + query_length, 0
@@ -190,8 +202,9 @@ def _generate_batch(model: Any, prompts: list[Prompt], stop: int, done: Callable
     rows = torch.tensor([places[prompt.tokens] for prompt in prompts])
     width = mask.shape[1]
     for layer in cache.layers:
-        layer.take(rows, width + room)
-    logits, mask = logits[rows], mask[rows]
+        layer.spread(rows, width + room)
+    logits = logits[rows]
+    mask = torch.cat([mask[rows], mask.new_zeros(len(rows), room)], dim=1)
     positions = torch.tensor([len(prompt.tokens) for prompt in prompts])
     samplers = _Samplers(prompts)
 
@@ -212,23 +225,35 @@ def _generate_batch(model: Any, prompts: list[Prompt], stop: int, done: Callable
         if not keep:
             break
         if len(keep) < len(alive):
-            kept = torch.tensor(keep)
+            order, holes, movers = _closed_ranks(keep)
             for layer in cache.layers:
-                layer.take(kept, layer.capacity)
-            alive = [alive[place] for place in keep]
-            chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
-            samplers.take(kept)
-        mask = torch.cat([mask, mask.new_zeros(len(alive), 1)], dim=1)
+                layer.close_ranks(holes, movers, len(keep))
+            alive = [alive[place] for place in order]
+            taken = torch.tensor(order)
+            chosen, mask, positions = chosen[taken], mask[taken], positions[taken]
+            samplers.take(taken)
         output = model(
             input_ids=chosen[:, None],
             position_ids=positions[:, None],
-            attention_mask=mask[:, None, None],
+            attention_mask=mask[:, None, None, : width + step + 1],
             past_key_values=cache,
             shared_prefix=prefix,
         )
         logits = output.logits[:, -1]
         positions = positions + 1
     return [Continuation(tuple(text), end) for text, end in zip(texts, ended, strict=True)]
+
+
+def _closed_ranks(keep: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """The order of the kept places after the last ones have moved into the holes; holes; movers."""
+    count = len(keep)
+    movers = [place for place in keep if place >= count]
+    staying = set(keep)
+    holes = [place for place in range(count) if place not in staying]
+    order = list(range(count))
+    for hole, mover in zip(holes, movers, strict=True):
+        order[hole] = mover
+    return order, holes, movers
 
 
 def _common_length(distinct: Sequence[tuple[int, ...]]) -> int:

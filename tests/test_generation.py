@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from prefect_ratify.generation import Prompt, _batches, _common_length, generate
+from prefect_ratify.generation import Prompt, _batches, _closed_ranks, _common_length, generate
 from prefect_ratify.local_models import LocalModel, prompt_tokens
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Message, Sampling
@@ -105,3 +107,13 @@ def test_every_prompt_is_in_exactly_one_batch() -> None:
     prompts = [Prompt((i % 7, i % 3, i), Sampling(max_tokens=8 + i % 2), i) for i in range(300)]
     seen = [index for batch in _batches(prompts, 64) for index in batch]
     assert sorted(seen) == list(range(300))
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_closing_ranks_keeps_every_kept_row_once_and_moves_only_the_last(keep: set[int]) -> None:
+    order, holes, movers = _closed_ranks(sorted(keep))
+    assert sorted(order) == sorted(keep)
+    assert len(holes) == len(movers) and all(
+        mover >= len(keep) > hole for hole, mover in zip(holes, movers, strict=True)
+    )
+    assert all(order[place] == place for place in range(len(keep)) if place not in holes)

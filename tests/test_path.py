@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,18 @@ def stage_lines(output: str, ending: str) -> list[str]:
     return [line.split(":")[0] for line in output.splitlines() if ending in line]
 
 
+def until(true: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.1)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> tuple[Path, str]:
     """A project whose run was killed in the middle of a stage, started again and finished."""
@@ -47,15 +61,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> tu
     killed = subprocess.Popen(
         command(project, "--unattended"),
         env=environment(prefect_home),
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 300
-    while not list(project.glob(".ratify/runs/*/generate.part")):
-        assert killed.poll() is None and time.monotonic() < deadline, "the run did not reach the generate stage"
-        time.sleep(0.1)
+    until(lambda: bool(list(project.glob(".ratify/runs/*/generate.part"))), "the run does not reach the generate stage")
+    server = next(int(line.rsplit(":", 1)[1]) for line in killed.stderr or () if line.startswith("Prefect: "))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
+    until(lambda: not listens(server), "the killed run's Prefect server goes on")
     again = run(project, prefect_home, "--unattended")
     assert again.returncode == 0, again.stderr
     return project, again.stderr + again.stdout
