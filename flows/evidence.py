@@ -29,8 +29,9 @@ def describe(run: Run, gate: str, evidence: str, links: list[str], problem: str)
     """The text over the form: short, because the form squeezes it."""
     lines = [f"**{problem}**\n"] if problem else []
     lines += [f"**{QUESTIONS[gate]}**", "", summary(run, gate), ""]
-    lines += [f"[Evidence](/v2/artifacts/artifact/{link})" for link in links]
-    return "\n".join([*lines, "", f"Evidence digest `{evidence[:16]}`"])
+    lines += [f"[Look at the evidence](/v2/artifacts/artifact/{link}), digest `{evidence[:16]}`" for link in links]
+    # In the classic UI a list of choices does not open by mouse.
+    return "\n".join([*lines, "", "To open the list of decisions, move to it with Tab and press the space bar."])
 
 
 def publish(run: Run, gate: str) -> list[str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from prefect_ratify.command_line import QUIET
+from prefect_ratify.command_line import ENVIRONMENT
 from prefect_ratify.records import Call, Message, Response, Sampling, Scenario, Verdict
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ def main() -> None:
     """Run every measure, and print its line when it is there."""
     import os
 
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     header = ("measure", "value", "unit", "compared with", "goal")
     print(_line(*header))
     for measure in (help_time, generation_speed, generation_speed_with_policy, judging_speed, comparing_time):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ratify.command_line import QUIET, main
+from prefect_ratify.command_line import ENVIRONMENT, main
 from prefect_ratify.local_models import LocalModel, load_local
 
-for name, value in QUIET.items():
+for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 
 
