@@ -22,11 +22,12 @@ from prefect_ratify.errors import RatifyError
 
 PREFERRED_PORT = 4200
 LONGEST_START_SECONDS = 120
+_keepers: list[subprocess.Popen[bytes]] = []
 
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """The API address to use: the configured one, or that of a server started for this block."""
+    """The API address to use: the configured one, or that of a server started for this process."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     configured = PREFECT_API_URL.value()
@@ -44,14 +45,12 @@ def prefect_server() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C stops the run first; the server goes after it
     )
-    try:
-        _wait(url, keeper)
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield url
-    finally:
-        assert keeper.stdin is not None
-        keeper.stdin.close()
-        keeper.wait()
+    # Not stopped here but with this process: Prefect sends the last events and logs when the
+    # process ends, and waits long for a server that is gone.
+    _keepers.append(keeper)
+    _wait(url, keeper)
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
 
 
 def keep_server(port: int) -> None:
