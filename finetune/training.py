@@ -137,7 +137,7 @@ def _shared(folder: Path, settings: TrainingSettings, seed: int) -> dict[str, An
         "lr_scheduler_type": "cosine",
         "logging_steps": 1,
         "save_steps": 20,
-        "save_total_limit": 1,
+        "save_total_limit": 2,  # one whole, where the newer is cut off
         "report_to": "none",
         "seed": seed % 2**31,
         "use_cpu": not torch.cuda.is_available(),
@@ -167,7 +167,7 @@ def _train(trainer: Any, folder: Path) -> Path:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)  # it prints every step; log.json keeps them
-    checkpoints = sorted((folder / "checkpoints").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    checkpoints = whole_checkpoints(folder / "checkpoints")
     if checkpoints:
         say(f"  going on from {checkpoints[-1].name}")
     trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
@@ -177,6 +177,18 @@ def _train(trainer: Any, folder: Path) -> Path:
     part.rename(folder / "adapter")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return folder / "adapter"
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a training, oldest first; one that was cut off while written is removed.
+
+    The trainer writes its state last, so that a checkpoint without it is not whole.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for path in found:
+        if not (path / "trainer_state.json").exists():
+            shutil.rmtree(path)
+    return [path for path in found if path.exists()]
 
 
 def _progress_callback(label: str) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect_ratify.errors import InputError, RatifyError, one_line
 from prefect_ratify.flows.run_folder import latest_run, load_project
+from prefect_ratify.flows.stakeholders import find_person
 from prefect_ratify.store import read_json
 
 DECISIONS = ("approve", "request changes", "reject")
@@ -21,6 +22,9 @@ def answer_gate(folder: Path, decision: str, approver: str, comment: str) -> str
     if not approver.strip():
         raise InputError("a decision needs a name", "give --approver")
     run = latest_run(load_project(folder))
+    if find_person(run.project.people, approver) is None:
+        names = ", ".join(person.name for person in run.project.people)
+        raise InputError(f"{approver!r} is not one of the stakeholders", f"they are: {names}")
     waiting_file = run.folder / "waiting.json"
     if not waiting_file.exists():
         raise RatifyError(f"no gate of {folder} waits for a decision")

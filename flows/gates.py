@@ -3,13 +3,15 @@
 Contract: `gate` returns only when an approval is on record for the digest of the evidence that
 is there now. There are three ways to give it: the form in the Prefect UI, `ratify approve` at
 a terminal (which answers the same form through the API), and *unattended*, which only the
-environment of the run's own command can switch on, and which the report shows in red. A
+run's own command can switch on (no form, parameter or environment), and which the report shows in red. A
 decision to reject or to ask for changes raises NotApproved; nothing later runs.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -33,7 +35,7 @@ GATES: dict[str, tuple[str, ...]] = {
     "data": ("generate",),
     "release": ("train", "compare"),
 }
-UNATTENDED = "RATIFY_UNATTENDED"
+_unattended_run: ContextVar[bool] = ContextVar("unattended", default=False)
 LONGEST_WAIT_SECONDS = 7 * 24 * 3600
 ASK_EVERY_SECONDS = 2
 
@@ -53,6 +55,12 @@ def gate(run: Run, name: str) -> Approval:
     if given is not None:
         say(f"gate {name}: approved before by {given.approver}")
         return given
+    refused = find_refusal(run, name, evidence)
+    if is_unattended() and refused is not None:
+        raise NotApproved(
+            f"gate {name}: {refused.approver} decided to {refused.decision}; "
+            "an unattended run does not override a person"
+        )
     approval = _unattended(name, evidence) if is_unattended() else _ask(run, name, evidence)
     record_decision(run.folder, approval)
     if approval.decision != "approve":
@@ -64,9 +72,19 @@ def gate(run: Run, name: str) -> Approval:
     return approval
 
 
+@contextmanager
+def unattended() -> Iterator[None]:
+    """Within this block nobody is asked. Only `ratify run --unattended` enters it."""
+    token = _unattended_run.set(True)
+    try:
+        yield
+    finally:
+        _unattended_run.reset(token)
+
+
 def is_unattended() -> bool:
     """Whether the run's own command said that nobody will be asked."""
-    return os.environ.get(UNATTENDED) == "1"
+    return _unattended_run.get()
 
 
 def find_approval(run: Run, name: str, evidence: str) -> Approval | None:
@@ -76,6 +94,14 @@ def find_approval(run: Run, name: str, evidence: str) -> Approval | None:
             if decision.unattended and not is_unattended():
                 return None
             return decision if decision.decision == "approve" else None
+    return None
+
+
+def find_refusal(run: Run, name: str, evidence: str) -> Approval | None:
+    """The last decision by a person at this gate on this evidence, where it is no approval."""
+    for decision in reversed(decisions(run.folder)):
+        if (decision.gate, decision.evidence) == (name, evidence) and not decision.unattended:
+            return decision if decision.decision != "approve" else None
     return None
 
 

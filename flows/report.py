@@ -71,9 +71,16 @@ def limits(run: Run) -> list[str]:
     )
     found = [
         f"Verdicts come from {judged}. Precedents by people: {len(run.project.precedents)}.",
-        "The same checks chose the training rows and score the result. The audit checks were written "
-        "apart and are used for nothing but the comparison; where the two disagree, believe the lower one.",
+        "The same checks chose the training rows and score the result. "
+        + (
+            "The audit checks were written apart and are used for nothing but the comparison; where the two "
+            "disagree, believe the lower one."
+            if run.project.suite.audits
+            else "There were no audit checks, so that nothing independent scored it."
+        ),
     ]
+    if run.stage_folder("compare").exists():
+        found.append(_cut_answers(read_record(run.stage_folder("compare") / "comparison.json", Final)))
     undecidable = [c for c in run.project.policy.clause_ids if not run.project.suite.guide(c).check]
     if undecidable and not models.judge:
         found.append(f"Nobody could decide these clauses, for want of a check and a judge: {', '.join(undecidable)}.")
@@ -90,6 +97,14 @@ def limits(run: Run) -> list[str]:
     if run.settings.scenario_limit:
         found.append(f"Only {run.settings.scenario_limit} scenarios of each split were used (--limit).")
     return found
+
+
+def _cut_answers(final: Final) -> str:
+    shares = ", ".join(f"{f.condition} {1 - f.finished:.0%}" for f in final.fluency)
+    return (
+        f"Answers are cut at a limit of tokens; so many were: {shares}. What a cut answer did not say by then "
+        "counts as not said."
+    )
 
 
 def terminal_table(run: Run) -> str:

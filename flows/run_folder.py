@@ -7,6 +7,7 @@ is whole; a killed stage finds its `.part` again and may go on from it.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import InputError, RatifyError
+from prefect_ratify.finetune.dataset import leaked_scenario
 from prefect_ratify.finetune.training import TrainingSettings
 from prefect_ratify.flows.stakeholders import Person, load_stakeholders
 from prefect_ratify.language_models import CallStore, LanguageModel
@@ -39,6 +41,7 @@ from prefect_ratify.scenarios.precedents import load_precedents
 from prefect_ratify.scenarios.suite import Suite, load_suite
 from prefect_ratify.store import read_json, write_json, write_text
 
+INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml")
 STAGES = ("prototype", "refine", "regress", "generate", "train", "compare")
 
 
@@ -180,15 +183,19 @@ def plan_run(project: Project, settings: Settings, *, fresh: bool = False) -> Ru
     """The run of these inputs: the one that is there, or (with `fresh`) a new one; not begun yet."""
     run_id = run_digest(project, settings)[:12]
     runs = project.folder / ".ratify" / "runs"
-    taken = sorted(runs.glob(f"{run_id}*"), key=lambda p: (len(p.name), p.name))
-    name = run_id if not taken else f"{run_id}-{len(taken) + 1}" if fresh else taken[-1].name
-    return _run(project, settings, runs / name)
+    taken = {int(path.name.partition("-")[2] or 1) for path in runs.glob(f"{run_id}*")}
+    number = max(taken, default=0) + 1 if fresh or not taken else max(taken)
+    return _run(project, settings, runs / (run_id if number == 1 else f"{run_id}-{number}"))
 
 
 def open_run(project: Project, settings: Settings, *, fresh: bool = False) -> Run:
     """Begin (or go on with) the run of these inputs: it is the latest one from now on."""
+    require_ready(project)
     run = plan_run(project, settings, fresh=fresh)
-    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "inputs").mkdir(parents=True, exist_ok=True)
+    for name in INPUTS:  # what a later report or trial of this run is about, whatever is edited since
+        if (project.folder / name).exists():
+            shutil.copy(project.folder / name, run.folder / "inputs" / name)
     write_json(run.folder / "settings.json", settings.model_dump(mode="json"))
     write_text(run.folder.parent / "latest", run.folder.name + "\n")
     return run
@@ -199,9 +206,37 @@ def latest_run(project: Project) -> Run:
     runs = project.folder / ".ratify" / "runs"
     if not (runs / "latest").exists():
         raise InputError("there is no run yet", f"start one: ratify run {project.folder}", path=project.folder)
-    folder = runs / (runs / "latest").read_text(encoding="utf-8").strip()
+    return run_in(runs / (runs / "latest").read_text(encoding="utf-8").strip())
+
+
+def run_in(folder: Path) -> Run:
+    """The run in a folder, with the inputs that it was begun with."""
     settings = Settings.model_validate(read_json(folder / "settings.json"))
-    return _run(project, settings, folder)
+    project = load_project(folder / "inputs")
+    return _run(replace(project, folder=folder.parent.parent.parent), settings, folder)
+
+
+def require_ready(project: Project) -> None:
+    """InputError where a project cannot be run: an empty split, or held-out text in an example."""
+    suite, path = project.suite, project.folder / "scenarios.yaml"
+    for split, purpose in (("develop", "train on"), ("held_out", "compare on")):
+        if not suite.split(split):  # type: ignore[arg-type]
+            raise InputError(
+                f"no scenario is in the split {split}: there is nothing to {purpose}",
+                f"add one, or write 'split: {split}' to some",
+                path=path,
+            )
+    guides = {key: guide.examples for key, guide in suite.guides.items()}
+    examples = [*guides.items(), *((clause.id, clause.examples) for clause in project.policy.clauses)]
+    for clause_id, given in examples:
+        for example in given:
+            leaked = leaked_scenario(f"{example.query} {example.sentence}", suite.split("held_out"))
+            if leaked:
+                raise InputError(
+                    f"a worked example of clause {clause_id!r} holds the held-out scenario {leaked!r}",
+                    "write another one",
+                    path=path,
+                )
 
 
 def _run(project: Project, settings: Settings, folder: Path) -> Run:

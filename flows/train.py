@@ -22,6 +22,7 @@ from prefect_ratify.store import write_json, write_records
 def train(run: Run, folder: Path) -> None:
     """Leave the merged model and the adapter; each step that is done is not done again."""
     student, settings = run.student(), run.settings
+    shutil.rmtree(folder / "sft-model.old", ignore_errors=True)
     tuned = folder / "sft-model"
     rows = read_rows(run.stage_folder("generate") / "sft")
     adapter = train_sft(student.folder, rows, folder / "sft", settings.training, settings.seed)
@@ -36,7 +37,9 @@ def train(run: Run, folder: Path) -> None:
     else:
         say(f"  preference training left out: {len(pairs)} pairs, at least {settings.fewest_pairs} are needed")
     merge(student.folder, adapter, folder / "model", student.name)
-    shutil.rmtree(tuned)  # half a gigabyte that only the pairs were sampled from
+    # Half a gigabyte that only the pairs were sampled from. Renamed first: a folder that lost half
+    # of its files would be taken for the model after a kill.
+    shutil.rmtree(tuned.rename(folder / "sft-model.old"), ignore_errors=True)
     write_json(
         folder / "training.json", {"pairs": len(pairs), "preference_training": len(pairs) >= settings.fewest_pairs}
     )

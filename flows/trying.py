@@ -12,6 +12,7 @@ from prefect_ratify.flows.run_folder import Run, Settings, latest_run, load_proj
 from prefect_ratify.flows.train import tuned_model
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.responder import preamble
+from prefect_ratify.progress import say
 from prefect_ratify.records import Message, Response, Scenario, Verdict, digest
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.running import run as run_suite
@@ -41,6 +42,9 @@ def try_query(folder: Path, query: str, settings: Settings) -> list[Trial]:
     open_model(settings.models.responder)  # before anything is written
     has_run = (folder / ".ratify" / "runs" / "latest").exists()
     run = latest_run(project) if has_run else plan_run(project, settings)
+    if run.project.policy != project.policy:
+        say("policy.md was edited since the last run: what is refined or finetuned is of that run")
+    run = replace(run, project=project)  # the draft and the checks are those that stand there now
     if settings.models != Settings().models:
         run = replace(run, settings=run.settings.model_copy(update={"models": settings.models}))
     scenario = Scenario(

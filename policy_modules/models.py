@@ -33,6 +33,12 @@ def open_model(name: str) -> LanguageModel:
     return model
 
 
+def require_local(name: str) -> None:
+    """InputError where a model is not one that can be trained here."""
+    if name != embedded.NAME and not Path(name).is_dir():
+        raise InputError(f"the student {name!r} is remote", "give 'embedded' or a checkpoint folder")
+
+
 class RemoteModel:
     """A model behind an HTTP endpoint, by its LiteLLM name, called through DSPy's engine.
 

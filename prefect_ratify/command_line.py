@@ -187,13 +187,9 @@ def _try(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.unattended:
-        os.environ["RATIFY_UNATTENDED"] = "1"
-    else:
-        os.environ.pop("RATIFY_UNATTENDED", None)
     from prefect_ratify.flows.running import run_path
 
-    report = run_path(options.folder, _settings(options), fresh=options.fresh)
+    report = run_path(options.folder, _settings(options), fresh=options.fresh, nobody_asked=options.unattended)
     print(f"Report: {report}")
     return 0
 
@@ -219,7 +215,10 @@ def _report(options: argparse.Namespace) -> int:
 def _asked(question: str) -> str:
     if not sys.stdin.isatty():
         raise InputError("nobody can be asked here", "give --decision, --approver and --comment")
-    return input(question).strip()
+    try:
+        return input(question).strip()
+    except EOFError:
+        raise InputError("no answer was given", "give --decision, --approver and --comment") from None
 
 
 def _positive(text: str) -> int:
