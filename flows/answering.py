@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect_ratify.errors import InputError, RatifyError, one_line
-from prefect_ratify.flows.run_folder import latest_run, load_project
+from prefect_ratify.flows.run_folder import Run, latest_run, load_project
 from prefect_ratify.flows.stakeholders import find_person
 from prefect_ratify.store import read_json
 
 DECISIONS = ("approve", "request changes", "reject")
+
+
+def waiting_gate(folder: Path) -> str:
+    """What the waiting gate asks and shows, as text; RatifyError where none waits."""
+    from prefect_ratify.flows.evidence import QUESTIONS, details, summary
+
+    run = latest_run(load_project(folder))
+    gate = read_json(_waiting_file(run))["gate"]
+    return f"{QUESTIONS[gate]}\n\n{summary(run, gate)}\n\n{details(run, gate)}\n"
 
 
 def answer_gate(folder: Path, decision: str, approver: str, comment: str) -> str:
@@ -25,10 +34,7 @@ def answer_gate(folder: Path, decision: str, approver: str, comment: str) -> str
     if find_person(run.project.people, approver) is None:
         names = ", ".join(person.name for person in run.project.people)
         raise InputError(f"{approver!r} is not one of the stakeholders", f"they are: {names}")
-    waiting_file = run.folder / "waiting.json"
-    if not waiting_file.exists():
-        raise RatifyError(f"no gate of {folder} waits for a decision")
-    waiting = read_json(waiting_file)
+    waiting = read_json(_waiting_file(run))
     answer = {"decision": decision, "approver": approver, "comment": comment}
     try:
         with temporary_settings({PREFECT_API_URL: waiting["api"]}), get_client(sync_client=True) as client:
@@ -41,3 +47,10 @@ def answer_gate(folder: Path, decision: str, approver: str, comment: str) -> str
         reason = getattr(result.details, "reason", "") or result.status.value
         raise RatifyError(f"the answer was not taken: {one_line(str(reason))}")
     return f"gate {waiting['gate']}: {decision}, by {approver}"
+
+
+def _waiting_file(run: Run) -> Path:
+    path = run.folder / "waiting.json"
+    if not path.exists():
+        raise RatifyError(f"no gate of {run.project.folder} waits for a decision")
+    return path

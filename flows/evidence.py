@@ -65,7 +65,8 @@ def summary(run: Run, gate: str) -> str:
 def details(run: Run, gate: str) -> str:
     """What a person should read before deciding."""
     if gate == "draft":
-        return _samples(run)
+        clauses = [f"- **{escaped(clause.id)}**: {escaped(clause.text)}" for clause in run.project.policy.clauses]
+        return "\n".join([*clauses, "", _samples(run)])
     if gate == "policy":
         draft, refined = run.project.policy, refined_policy(run)
         rows = [
@@ -122,7 +123,10 @@ def escaped(text: str) -> str:
 
 
 def _draft_summary(run: Run) -> str:
-    verdicts = read_records(run.stage_folder("prototype") / "verdicts.jsonl", Verdict)
+    # Of the development scenarios alone: people who tune a draft must not see how it does on the others.
+    shown = {scenario.id for scenario in run.project.suite.split("develop")}
+    found = read_records(run.stage_folder("prototype") / "verdicts.jsonl", Verdict)
+    verdicts = [verdict for verdict in found if verdict.scenario_id in shown]
     gaps = read_record(run.stage_folder("prototype") / "gaps.json", Gaps)
     clause_ids = run.project.policy.clause_ids
     columns = {
@@ -135,6 +139,8 @@ def _draft_summary(run: Run) -> str:
             f"| {clause_id} | {percent(columns['base'][clause_id])} | {percent(columns['draft'][clause_id])} |"
         )
     lines += ["", f"Scenarios that no clause covers: {', '.join(gaps.uncovered) or 'none'}."]
+    if gaps.pulling_apart:
+        lines.append(f"Scenarios on which clauses pull apart: {', '.join(gaps.pulling_apart)}.")
     if gaps.undecided_clauses:
         lines.append(f"Nobody can decide these clauses (no check, no judge): {', '.join(gaps.undecided_clauses)}.")
     return "\n".join(lines)
@@ -145,7 +151,7 @@ def _samples(run: Run) -> str:
     base = {r.scenario_id: r.text for r in responses if r.condition == "base"}
     rows = [
         f"| {escaped(s.query)} | {escaped(base[s.id])} | {escaped(r.text)} |"
-        for s in run.project.suite.scenarios[:SHOWN_ROWS]
+        for s in run.project.suite.split("develop")[:SHOWN_ROWS]
         for r in responses
         if r.scenario_id == s.id and r.condition == "draft"
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prefect_ratify.flows.decisions import decisions
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy import render_policy
 from prefect_ratify.policy_modules.refiner import Proposer, add_examples, follow_with, reword
@@ -66,5 +67,6 @@ def refined_policy(run: Run) -> Policy:
 
 def _proposer(run: Run) -> Proposer:
     if run.settings.models.refiner:
-        return reword(run.model("refiner"), run.store, run.project.suite.scenarios)
+        comments = [decision.comment for decision in decisions(run.folder) if decision.comment]
+        return reword(run.model("refiner"), run.store, run.project.suite.scenarios, comments)
     return add_examples({key: guide.examples for key, guide in run.project.suite.guides.items()})

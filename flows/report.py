@@ -84,6 +84,10 @@ def limits(run: Run) -> list[str]:
     undecidable = [c for c in run.project.policy.clause_ids if not run.project.suite.guide(c).check]
     if undecidable and not models.judge:
         found.append(f"Nobody could decide these clauses, for want of a check and a judge: {', '.join(undecidable)}.")
+    if models.responder != models.student:
+        found.append(
+            f"Two models are compared: base and finetuned are {models.student}; what is prompted is {models.responder}."
+        )
     if not models.critic:
         found.append(
             "The training answers were composed sentence by sentence from worked examples, and partly from the "

@@ -71,6 +71,7 @@ class Settings(Record):
     refine_budget: int = 240
     refine_selection: int = 16
     preference_samples: int = 2
+    preference_prompts: int = 28
     fewest_pairs: int = 8
     training: TrainingSettings = TrainingSettings()
     scenario_limit: int = 0

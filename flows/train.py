@@ -66,7 +66,8 @@ def _sample_pairs(run: Run, tuned: LocalModel) -> list[PreferencePair]:
             seed=settings.seed + 1,
         )
 
-    scenarios, unrelated = suite.split("develop"), suite.unrelated_split("develop")
+    most = settings.preference_prompts
+    scenarios, unrelated = suite.split("develop")[:most], suite.unrelated_split("develop")[:most]
     answers, off_topic = answer(scenarios), answer(unrelated)
     # A length limit, say, has no worked examples: any short answer keeps it, and may.
     shown = [v for v in run.judge_everywhere(policy, unrelated, off_topic) if suite.guide(v.clause_id).examples]

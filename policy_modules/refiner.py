@@ -36,7 +36,7 @@ from prefect_ratify.records import (
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=400)
 LONGEST_CLAUSE = 600  # characters
-FEEDBACK_BATCH = 8
+FEEDBACK_BATCH = 16  # small batches cost nearly as much as this
 
 Followed = tuple[list[Response], list[Verdict]]
 
@@ -106,8 +106,10 @@ def add_examples(examples: Mapping[str, tuple[WorkedExample, ...]]) -> Proposer:
     return propose
 
 
-def reword(model: LanguageModel, store: CallStore, scenarios: Sequence[Scenario]) -> Proposer:
-    """Propose a wording by a model, which sees the draft, its notes and the failures.
+def reword(
+    model: LanguageModel, store: CallStore, scenarios: Sequence[Scenario], comments: Sequence[str] = ()
+) -> Proposer:
+    """Propose a wording by a model, which sees the draft, its notes, the gates' comments and the failures.
 
     A wording that is empty, too long, turns the clause's polarity or quotes a scenario is not
     proposed.
@@ -122,7 +124,7 @@ def reword(model: LanguageModel, store: CallStore, scenarios: Sequence[Scenario]
         fields = {
             "draft": draft.text,
             "current": current.text,
-            "notes": "\n".join(draft.notes),
+            "notes": "\n".join([*draft.notes, *comments]),
             "failures": shown,
         }
         prediction = predict_all(RefineClause, [fields], engine)[0]
