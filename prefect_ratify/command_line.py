@@ -203,7 +203,7 @@ def _run(options: argparse.Namespace) -> int:
 def _approve(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.answering import answer_gate, waiting_gate
 
-    if not (options.decision and options.approver):
+    if sys.stdin.isatty() and not (options.decision and options.approver):
         print(waiting_gate(options.folder))
     decision = options.decision or _asked("Decision (approve, request changes, reject): ")
     approver = options.approver or _asked("Your name: ")
