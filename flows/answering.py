@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from prefect_ratify.errors import InputError, RatifyError, one_line
 from prefect_ratify.flows.run_folder import Run, latest_run, load_project
 from prefect_ratify.flows.stakeholders import find_person
+from prefect_ratify.records import Decision
 from prefect_ratify.store import read_json
 
-DECISIONS = ("approve", "request changes", "reject")
+DECISIONS = get_args(Decision)
 
 
 def waiting_gate(folder: Path) -> str:

@@ -10,6 +10,7 @@ from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.prototype import Gaps
 from prefect_ratify.flows.refine import Refinement, refined_policy
+from prefect_ratify.flows.report import signed
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.records import Demonstration, Response, Verdict
 from prefect_ratify.scenarios.comparing import ALL, Comparison, rates
@@ -107,13 +108,6 @@ def percent(interval: Interval) -> str:
     if interval.value is None or interval.low is None or interval.high is None:
         return "–"
     return f"{interval.value:.0%} [{interval.low * 100:.0f}, {interval.high * 100:.0f}]"
-
-
-def signed(interval: Interval) -> str:
-    """`+0.64 [0.59, 0.69]`, or a dash."""
-    if interval.value is None or interval.low is None or interval.high is None:
-        return "–"
-    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def escaped(text: str) -> str:

@@ -126,8 +126,8 @@ def terminal_table(run: Run) -> str:
     audits = {c.first: c.total().interval for c in final.audit_comparisons}
     for comparison in final.comparisons:
         change = comparison.total()
-        audit = f"   (by audit checks {_signed(audits[comparison.first])})" if comparison.first in audits else ""
-        lines.append(f"{FINETUNED} − {comparison.first:<9} {_signed(change.interval)}  {change.finding}{audit}")
+        audit = f"   (by audit checks {signed(audits[comparison.first])})" if comparison.first in audits else ""
+        lines.append(f"{FINETUNED} − {comparison.first:<9} {signed(change.interval)}  {change.finding}{audit}")
     return "\n".join([*lines, ""])
 
 
@@ -184,7 +184,8 @@ def _percent(interval: Interval) -> str:
     return f"{interval.value * 100:.0f} [{interval.low * 100:.0f}, {interval.high * 100:.0f}]"
 
 
-def _signed(interval: Interval) -> str:
+def signed(interval: Interval) -> str:
+    """`+0.64 [+0.59, +0.69]`, or a dash where there is nothing to compare."""
     if interval.value is None or interval.low is None or interval.high is None:
         return "–"
     return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
