@@ -4,6 +4,9 @@ BIN := .venv/bin
 # Without --no-compile, pip spends over a minute on compiling modules that are never imported.
 PIP := $(BIN)/pip install --disable-pip-version-check --no-compile -c constraints.txt
 
+# Nor would anything be quick if compiled modules were not kept then.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test unit check bench install clean
 
 demo: .venv/installed          ## carry the shipped legal-advice policy to a finetuned model

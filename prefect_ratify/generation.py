@@ -23,19 +23,9 @@ import torch
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from prefect_ratify.records import Sampling
+from prefect_ratify.batching import Prompt, batches, closed_ranks, common_length
 
 ATTENTION = "ratify_shared_prefix"
-STEP_COST = 25  # reading so many prompt tokens takes as long as one step of a small batch (measured)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What to continue: token ids of the whole prompt, and how to sample (`seed` included)."""
-
-    tokens: tuple[int, ...]
-    sampling: Sampling
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -162,37 +152,15 @@ def generate(
     batched together. `done` is told how many tokens each step produced, for progress lines.
     """
     model.set_attn_implementation(ATTENTION)
-    for indices in _batches(prompts, batch_size):
+    for indices in batches(prompts, batch_size):
         with torch.inference_mode():
             finished = _generate_batch(model, [prompts[i] for i in indices], stop, done)
         yield from zip(indices, finished, strict=True)
 
 
-def _batches(prompts: Sequence[Prompt], batch_size: int) -> Iterator[list[int]]:
-    """Prompts with long common beginnings together.
-
-    One stranger in a batch would make every row read again what the others share. A batch
-    ends early where that costs more than the steps of a batch of its own.
-    """
-    order = sorted(range(len(prompts)), key=lambda i: (prompts[i].sampling.max_tokens, prompts[i].tokens))
-    batch: list[int] = []
-    shared = 0
-    for index in order:
-        tokens = prompts[index].tokens
-        common = _common_length([prompts[batch[0]].tokens, tokens]) if batch else 0
-        reread = len(batch) * (shared - common)
-        if len(batch) == batch_size or reread > STEP_COST * prompts[index].sampling.max_tokens:
-            yield batch
-            batch = []
-        shared = min(shared, common) if batch else len(tokens)
-        batch.append(index)
-    if batch:
-        yield batch
-
-
 def _generate_batch(model: Any, prompts: list[Prompt], stop: int, done: Callable[[int], None]) -> list[Continuation]:
     distinct = sorted({prompt.tokens for prompt in prompts})
-    shared = _common_length(distinct)
+    shared = common_length(distinct)
     prefix = _read_prefix(model, distinct[0][:shared]) if shared else None
     room = max(prompt.sampling.max_tokens for prompt in prompts)
     cache, logits, mask = _read_suffixes(model, [t[shared:] for t in distinct], shared, prefix)
@@ -225,7 +193,7 @@ def _generate_batch(model: Any, prompts: list[Prompt], stop: int, done: Callable
         if not keep:
             break
         if len(keep) < len(alive):
-            order, holes, movers = _closed_ranks(keep)
+            order, holes, movers = closed_ranks(keep)
             for layer in cache.layers:
                 layer.close_ranks(holes, movers, len(keep))
             alive = [alive[place] for place in order]
@@ -242,25 +210,6 @@ def _generate_batch(model: Any, prompts: list[Prompt], stop: int, done: Callable
         logits = output.logits[:, -1]
         positions = positions + 1
     return [Continuation(tuple(text), end) for text, end in zip(texts, ended, strict=True)]
-
-
-def _closed_ranks(keep: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
-    """The order of the kept places after the last ones have moved into the holes; holes; movers."""
-    count = len(keep)
-    movers = [place for place in keep if place >= count]
-    staying = set(keep)
-    holes = [place for place in range(count) if place not in staying]
-    order = list(range(count))
-    for hole, mover in zip(holes, movers, strict=True):
-        order[hole] = mover
-    return order, holes, movers
-
-
-def _common_length(distinct: Sequence[tuple[int, ...]]) -> int:
-    """How many leading tokens all prompts share, leaving at least one token to each."""
-    first, last = distinct[0], distinct[-1]  # sorted, so these two differ the earliest
-    limit = min(len(tokens) for tokens in distinct) - 1
-    return next((i for i in range(limit) if first[i] != last[i]), limit)
 
 
 def _read_prefix(model: Any, tokens: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -80,7 +80,8 @@ class LocalModel:
         """Answer all calls in batches; a prompt beyond the model's context is an error row."""
         if not calls:
             return
-        from prefect_ratify.generation import Prompt, generate
+        from prefect_ratify.batching import Prompt
+        from prefect_ratify.generation import generate
 
         model, tokenizer = self.load()
         limit = int(model.config.max_position_embeddings)

@@ -82,10 +82,15 @@ def adjusted(p_values: list[float | None]) -> list[float | None]:
 
 
 def _bootstrap(values: Scores, seed: int) -> Scores:
-    """Means of RESAMPLES resamples; sorted first, so that the order of scenarios does not matter."""
+    """Means of RESAMPLES resamples, half of them the other half mirrored.
+
+    The values are sorted, so that the order of scenarios does not matter; each draw is applied
+    from both ends, so that turning a difference round turns its interval round exactly.
+    """
     rows = len(values)
-    counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES)
-    means: Scores = counts @ np.sort(values) / rows
+    counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=RESAMPLES // 2)
+    ordered = np.sort(values)
+    means: Scores = np.concatenate([counts @ ordered, counts @ ordered[::-1]]) / rows
     return means
 
 

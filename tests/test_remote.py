@@ -27,6 +27,7 @@ from prefect_ratify.records import Call, Completion, Critique, Message, Response
 from tests import model_server as server_module
 from tests.model_server import Fault, Messages, ModelServer, model_server
 
+pytestmark = pytest.mark.model
 KEY = "sk-test"
 NAME = "openai/scripted"
 POLICY = parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n- [ask] Ask how long.\n")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prefect_ratify.scenarios import statistics
@@ -120,6 +120,7 @@ def test_a_rate_lies_in_its_interval_and_between_0_and_1(values: list[float]) ->
 
 
 @given(pairs)
+@example([(0.0, 0.0), (0.0, 0.0), (0.0, 0.25), (0.0, 0.5), (0.25, 0.0)])
 @modest
 def test_a_difference_turned_round_is_its_negative(values: list[tuple[float, float]]) -> None:
     first, second = scores(*(a for a, _ in values)), scores(*(b for _, b in values))
