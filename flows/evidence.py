@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-
-from prefect.artifacts import create_markdown_artifact
+from collections.abc import Sequence
 
 from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import Final
+from prefect_ratify.flows.gate_picture import comparison_picture
 from prefect_ratify.flows.prototype import Gaps
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.report import signed
+from prefect_ratify.flows.report_page import word_difference
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.records import Demonstration, Response, Verdict
+from prefect_ratify.records import Demonstration, LedgerEntry, Policy, Response, Verdict
 from prefect_ratify.scenarios.comparing import ALL, Comparison, rates
 from prefect_ratify.scenarios.statistics import Interval
-from prefect_ratify.store import read_record, read_records
+from prefect_ratify.store import read_json, read_record, read_records
 
 QUESTIONS = {
     "draft": "Does the draft say what the group meant?",
@@ -23,27 +24,45 @@ QUESTIONS = {
     "data": "May a model be trained on these rows?",
     "release": "May this model be released?",
 }
+REQUESTS = {
+    "draft": "If you request changes, the refiner works with your comment, and you see the outcome at the policy gate.",
+    "policy": "If you request changes, the refiner reads your comment and the wording is done again.",
+    "data": "If you request changes, the rows are made again.",
+    "release": "If you request changes, the training is done again, and where stakeholders.yaml says so its data too.",
+}
 SHOWN_ROWS = 6
+REPORTS_ADDRESS = "RATIFY_REPORTS"  # where `ratify serve` shows the reports
 
 
-def describe(run: Run, gate: str, evidence: str, links: list[str], problem: str) -> str:
+def describe(run: Run, gate: str, evidence: str, link: str, problem: str, waiting_for: str) -> str:
     """The text over the form: short, because the form squeezes it."""
-    lines = [f"**{problem}**\n"] if problem else []
-    lines += [f"**{QUESTIONS[gate]}**", "", summary(run, gate), ""]
-    lines += [f"[Look at the evidence](/v2/artifacts/artifact/{link}), digest `{evidence[:16]}`" for link in links]
+    lines = [f"**The last answer was not counted: {escaped(problem)}.**", ""] if problem else []
+    lines += [f"**{QUESTIONS[gate]}** Waiting for {escaped(waiting_for)}.", ""]
+    lines += [f"[Read the evidence]({link}) (digest `{evidence[:16]}`) before you decide.", ""]
     # In the classic UI a list of choices does not open by mouse.
-    return "\n".join([*lines, "", "To open the list of decisions, move to it with Tab and press the space bar."])
+    lines += ["To open the list of decisions, move to it with Tab and press the space bar. " + REQUESTS[gate]]
+    return "\n".join(lines)
 
 
-def publish(run: Run, gate: str) -> list[str]:
-    """Create the gate's artifacts; returns their ids."""
-    title = f"{QUESTIONS[gate]}\n\n"
+def publish(run: Run, gate: str, votes: Sequence[LedgerEntry]) -> str:
+    """Create the gate's artifact; returns the path at which the Prefect UI shows it."""
+    from prefect.artifacts import create_markdown_artifact
+
+    parts = [f"# {QUESTIONS[gate]}", _votes(votes), summary(run, gate), details(run, gate)]
     artifact = create_markdown_artifact(
-        markdown=title + summary(run, gate) + "\n\n" + details(run, gate),
-        key=f"gate-{gate}",
-        description=QUESTIONS[gate],
+        markdown="\n\n".join(part for part in parts if part), key=f"gate-{gate}", description=QUESTIONS[gate]
     )
-    return [str(artifact)]
+    return f"/v2/artifacts/artifact/{artifact}"
+
+
+def _votes(votes: Sequence[LedgerEntry]) -> str:
+    if not votes:
+        return ""
+    lines = [
+        f"- {escaped(vote.approver)}: {vote.decision}" + (f" – {escaped(vote.comment)}" if vote.comment else "")
+        for vote in votes
+    ]
+    return "Decided so far:\n\n" + "\n".join(lines)
 
 
 def summary(run: Run, gate: str) -> str:
@@ -54,27 +73,23 @@ def summary(run: Run, gate: str) -> str:
         outcome = read_record(run.stage_folder("refine") / "refinement.json", Refinement)
         comparison = read_record(run.stage_folder("regress") / "comparison.json", Comparison)
         stands = f"The draft stands: {outcome.why}." if outcome.draft_stands else "The refined policy was better."
-        return f"{stands}\n\n{comparison_table(comparison)}"
+        return f"{stands}\n\n{comparison_picture(comparison)}\n\n{comparison_table(comparison)}"
     if gate == "data":
         counts = read_record(run.stage_folder("generate") / "counts.json", DataCounts)
         lost = "; ".join(f"{n} × {escaped(reason)}" for reason, n in counts.lost.items()) or "none"
         return f"{counts.demonstrations} demonstrations, {counts.retained} retain rows; lost: {lost}."
     final = read_record(run.stage_folder("compare") / "comparison.json", Final)
-    return "\n\n".join(comparison_table(c) for c in final.comparisons if c.first in ("base", "refined"))
+    shown = [c for c in final.comparisons if c.first in ("base", "refined")]
+    return "\n\n".join(f"{comparison_picture(c)}\n\n{comparison_table(c)}" for c in shown)
 
 
 def details(run: Run, gate: str) -> str:
     """What a person should read before deciding."""
     if gate == "draft":
         clauses = [f"- **{escaped(clause.id)}**: {escaped(clause.text)}" for clause in run.project.policy.clauses]
-        return "\n".join([*clauses, "", _samples(run)])
+        return "\n".join([*clauses, "", _side_by_side(run, "prototype", ("base", "draft"))])
     if gate == "policy":
-        draft, refined = run.project.policy, refined_policy(run)
-        rows = [
-            f"| {escaped(old.id)} | {escaped(old.text)} | {escaped(new.text)} | {len(new.examples)} |"
-            for old, new in zip(draft.clauses, refined.clauses, strict=True)
-        ]
-        return "| clause | draft | refined | worked examples |\n|---|---|---|---|\n" + "\n".join(rows)
+        return "\n\n".join([_asked(run), _wording(run), _side_by_side(run, "regress", ("draft", "refined"))])
     if gate == "data":
         sampled = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
         rows = [
@@ -82,7 +97,7 @@ def details(run: Run, gate: str) -> str:
             for row in sampled[:: max(1, len(sampled) // SHOWN_ROWS)][:SHOWN_ROWS]
         ]
         return "| request | answer to learn |\n|---|---|\n" + "\n".join(rows)
-    return f"The whole report is the file `{run.folder / 'report.html'}` on the worker."
+    return _side_by_side(run, "compare", ("base", "refined", "finetuned")) + f"\n\n{_report_link(run)}"
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -140,13 +155,57 @@ def _draft_summary(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _samples(run: Run) -> str:
-    responses = read_records(run.stage_folder("prototype") / "responses.jsonl", Response)
-    base = {r.scenario_id: r.text for r in responses if r.condition == "base"}
+def _asked(run: Run) -> str:
+    """What people asked to be changed, and whether anything could come of it."""
+    asked = read_record(run.stage_folder("refine") / "refinement.json", Refinement).asked
+    if not asked:
+        return ""
+    lines = ["## What was asked for", "", *[f"> {escaped(comment)}\n" for comment in asked]]
+    if not run.settings.models.refiner:
+        lines.append("No refiner model was given: nothing reads these comments (`ratify run --refiner MODEL`).")
+    return "\n".join(lines)
+
+
+def _wording(run: Run) -> str:
+    """Every clause, from the wording that people saw last to the one of now."""
+    earlier, refined = run.earlier("refine"), refined_policy(run)
+    before = Policy.model_validate(read_json(earlier / "policy.json")) if earlier else run.project.policy
+    name = "changes since the last round" if earlier else "changes to the draft"
     rows = [
-        f"| {escaped(s.query)} | {escaped(base[s.id])} | {escaped(r.text)} |"
-        for s in run.project.suite.split("develop")[:SHOWN_ROWS]
-        for r in responses
-        if r.scenario_id == s.id and r.condition == "draft"
+        f"| {escaped(new.id)} | {_marked(before.clause(new.id).text, new.text)} | {len(new.examples)} |"
+        for new in refined.clauses
     ]
-    return "| request | without the policy | with the draft |\n|---|---|---|\n" + "\n".join(rows)
+    return f"## The wording\n\n| clause | {name} | worked examples |\n|---|---|---|\n" + "\n".join(rows)
+
+
+def _marked(old: str, new: str) -> str:
+    tones = {"": "{}", "deleted": "~~{}~~", "inserted": "**{}**"}
+    pieces = [
+        tones[piece.tone].format(escaped(piece.text)) for piece in word_difference(old, new) if piece.text.strip()
+    ]
+    return " ".join(pieces)
+
+
+def _side_by_side(run: Run, stage: str, names: Sequence[str]) -> str:
+    """The first answers to some scenarios, a column a condition."""
+    held_out = stage == "compare"
+    files = [run.stage_folder("prototype"), run.stage_folder(stage)]
+    found = [r for folder in files for r in read_records(folder / "responses.jsonl", Response)]
+    texts = {(r.scenario_id, r.condition): r.text for r in found if r.sample == 0}
+    # Who tunes a wording must not read how it does on the held-out scenarios.
+    scenarios = run.project.suite.split("held_out" if held_out else "develop")[:SHOWN_ROWS]
+    rows = [
+        f"| {escaped(s.query)} | " + " | ".join(escaped(texts.get((s.id, name), "–")) for name in names) + " |"
+        for s in scenarios
+    ]
+    head = f"| request | {' | '.join(names)} |\n|---|" + "---|" * len(names)
+    return "\n".join(["## Some answers", "", head, *rows])
+
+
+def _report_link(run: Run) -> str:
+    from prefect_ratify.flows.serving import publish_report
+
+    address = publish_report(run.folder / "report.html", f"{run.project.folder.name}-{run.id}.html")
+    if address:
+        return f"[The whole report]({address})"
+    return f"The whole report is the file `{run.folder / 'report.html'}` on the worker."

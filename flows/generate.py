@@ -17,6 +17,7 @@ from prefect_ratify.finetune.dataset import (
     write_dataset,
 )
 from prefect_ratify.finetune.sentences import write_sentences
+from prefect_ratify.flows.ledger import requests
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy_modules.critic import ModelCritic
@@ -40,9 +41,9 @@ def generate(run: Run, folder: Path) -> None:
         run.store,
         sampling=run.settings.sampling,
         samples=1,
-        seed=run.settings.seed,
+        seed=run.seed("generate"),
     )
-    kept, lost_own = retain(unrelated, own, policy, run.settings.seed)
+    kept, lost_own = retain(unrelated, own, policy, run.seed("generate"))
     counts = DataCounts(
         scenarios=len(scenarios),
         demonstrations=len(rows),
@@ -62,7 +63,7 @@ def generate(run: Run, folder: Path) -> None:
 def _composed(run: Run, policy: Policy) -> Rows:
     """Clause by clause, one sentence each: what a model as small as the embedded one can do."""
     scenarios = run.project.suite.split("develop")
-    student, seed = run.student(), run.settings.seed
+    student, seed = run.student(), run.seed("generate")
     kept, tallies = write_sentences(scenarios, policy, run.project.suite, student, run.store, seed)
     rows, lost = compose(scenarios, policy, run.project.suite, kept, student.name, seed)
     return rows, lost, {clause_id: _counts(asdict(tally)) for clause_id, tally in tallies.items()}
@@ -73,9 +74,10 @@ def _revised(run: Run, policy: Policy) -> Rows:
     scenarios = run.project.suite.split("develop")
     responder = Condition("responder", run.model("responder"))
     answers = run_suite(
-        scenarios, responder, run.store, sampling=run.settings.sampling, samples=1, seed=run.settings.seed
+        scenarios, responder, run.store, sampling=run.settings.sampling, samples=1, seed=run.seed("generate")
     )
-    revisions, lost = revise_all(scenarios, answers, policy, ModelCritic(run.model("critic"), run.store))
+    critic_model = ModelCritic(run.model("critic"), run.store, requests(run.folder, "data", "release"))
+    revisions, lost = revise_all(scenarios, answers, policy, critic_model)
     final = [
         answer.model_copy(update={"text": revisions[answer.scenario_id][-1].text, "finished": True})
         for answer in answers
@@ -91,7 +93,7 @@ def _revised(run: Run, policy: Policy) -> Rows:
         else:
             scenario = by_id[answer.scenario_id]
             rows.append(
-                demonstration(scenario, answer.text, policy, critic, "critique and revision", run.settings.seed)
+                demonstration(scenario, answer.text, policy, critic, "critique and revision", run.seed("generate"))
             )
     return rows, lost, {}
 

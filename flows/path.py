@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow, runtime, task
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
+from prefect_ratify.errors import ChangesRequested, Rejected
 from prefect_ratify.flows import compare, generate, prototype, refine, regress, train
-from prefect_ratify.flows.gates import gate
+from prefect_ratify.flows.gates import gate, go_back, require_approval
 from prefect_ratify.flows.report import write_report
-from prefect_ratify.flows.run_folder import Run, Settings, alone, load_project, open_run, run_stage
+from prefect_ratify.flows.run_folder import Run, Settings, alone, finish_putting_aside, open_run, run_stage
+from prefect_ratify.progress import say
 
 WORK = {
     "prototype": prototype.prototype,
@@ -27,35 +31,55 @@ WORK = {
     "train": train.train,
     "compare": compare.compare,
 }
+# What a stage uses must be approved when it begins, as it is then.
+APPROVED_BEFORE = {"refine": ("draft",), "generate": ("policy",), "train": ("policy", "data"), "compare": ("data",)}
 
 
 @flow(name="policy-to-model", flow_run_name="{project}", log_prints=False)
-def policy_to_model(project: str, settings: Settings | None = None, fresh: bool = False) -> str:
+def policy_to_model(project: str, settings: Settings | None = None, fresh: bool = False) -> str | State[str]:
     """Carry the policy in the folder `project` to a finetuned model; returns the run's folder.
 
     Finished stages of a run with the same inputs are not run again; `fresh` starts a new run.
+    People who ask for changes at a gate send it back; people who reject end it, as *Rejected*.
     """
-    run = open_run(load_project(Path(project)), settings or Settings(), fresh=fresh)
+    run = open_run(Path(project), settings or Settings(), fresh=fresh, flow_run=str(runtime.flow_run.id or ""))
     with alone(run):
-        stage(run, "prototype")
-        gate(run, "draft")
-        stage(run, "refine")
-        stage(run, "regress")
-        gate(run, "policy")
-        stage(run, "generate")
-        gate(run, "data")
-        stage(run, "train")
-        stage(run, "compare")
-        write_report(run)
-        try:
-            gate(run, "release")
-        finally:
-            write_report(run)  # a refusal stands in it too
+        finish_putting_aside(run)
+        while True:
+            try:
+                return walk(run)
+            except ChangesRequested as asked:
+                go_back(run, asked)
+            except Rejected as refusal:
+                return Failed(name="Rejected", message=str(refusal))
+
+
+def walk(run: Run) -> str:
+    """The path from its beginning: what is done is not done again, what is approved not asked again."""
+    stage(run, "prototype")
+    gate(run, "draft")
+    stage(run, "refine")
+    stage(run, "regress")
+    gate(run, "policy")
+    stage(run, "generate")
+    gate(run, "data")
+    stage(run, "train")
+    stage(run, "compare")
+    write_report(run)
+    try:
+        gate(run, "release")
+    finally:
+        write_report(run)  # a refusal stands in it too
     return str(run.folder)
 
 
 def stage(run: Run, name: str) -> None:
     """Run one stage as a Prefect task, unless its files are there."""
+    if run.stage_folder(name).exists():
+        say(f"{name}: done before, not run again")
+        return
+    for before in APPROVED_BEFORE.get(name, ()):
+        require_approval(run, before)
 
     # The run is not an argument of the task: Prefect would look through all that it holds.
     @task(name=name, task_run_name=name)

@@ -2,59 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from prefect_ratify.flows.decisions import decisions
+from prefect_ratify.flows.ledger import requests
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy import render_policy
-from prefect_ratify.policy_modules.refiner import Proposer, add_examples, follow_with, reword
+from prefect_ratify.policy_modules.refiner import Proposer, add_examples, amend, follow_with, reword
 from prefect_ratify.policy_modules.refiner import refine as refine_clauses
-from prefect_ratify.records import Policy, Record
+from prefect_ratify.records import ClauseChange, Policy, Record
 from prefect_ratify.scenarios.comparing import Comparison, compare
-from prefect_ratify.store import read_json, write_record, write_records, write_text
+from prefect_ratify.store import read_json, read_records, write_record, write_records, write_text
 
 
 class Refinement(Record):
-    """What refinement came to: whether the draft stands, and how both do on the development split."""
+    """What refinement came to: whether the draft stands, and how both do on the development split.
+
+    `asked` are the comments with which people sent the run here, oldest first.
+    """
 
     draft_stands: bool
     why: str
     development: Comparison
+    asked: tuple[str, ...] = ()
 
 
 def refine(run: Run, folder: Path) -> None:
-    """Refine the draft, and keep the result only where it is not worse on development scenarios."""
+    """Refine the draft, and keep the result only where it is not worse on development scenarios.
+
+    After a request for changes it goes on from the wording that people saw, which the refiner
+    first amends as they asked.
+    """
     draft = run.project.policy
     scenarios = run.project.suite.split("develop")
     follow = follow_with(
         "refined", run.model("responder"), run.store, run.judge, run.settings.sampling, run.settings.seed
     )
-    refined, changes = refine_clauses(
+    asked = requests(run.folder, "draft", "policy")
+    propose = _proposer(run, asked)
+    start, changes = amend(draft, _seen(run), propose, asked) if run.settings.models.refiner else (_seen(run), [])
+    refined, found = refine_clauses(
         draft,
+        start,
         scenarios,
         follow,
-        _proposer(run),
+        propose,
         budget=run.settings.refine_budget,
         selection=run.settings.refine_selection,
         folder=folder / "gepa",
-        seed=run.settings.seed,
+        seed=run.seed("refine"),
     )
     before = [v.model_copy(update={"condition": "draft"}) for v in follow(draft, scenarios)[1]]
     comparison = compare(before, follow(refined, scenarios)[1], draft.clause_ids)
-    why = reason_to_refuse(comparison, changed=refined != draft)
-    outcome = Refinement(draft_stands=bool(why), why=why or "better on the development split", development=comparison)
+    why = reason_to_refuse(comparison, changed=refined != draft, asked=bool(changes))
+    outcome = Refinement(
+        draft_stands=bool(why), why=why or "better on the development split", development=comparison, asked=asked
+    )
     write_text(folder / "policy.md", render_policy(draft if why else refined))
     write_record(folder / "policy.json", draft if why else refined)
-    write_records(folder / "lineage.jsonl", [] if why else changes)
+    write_records(folder / "lineage.jsonl", [] if why else [*_lineage_before(run), *changes, *found])
     write_record(folder / "refinement.json", outcome)
 
 
-def reason_to_refuse(comparison: Comparison, *, changed: bool) -> str:
-    """Why the draft stands; empty where the refined policy may replace it."""
+def reason_to_refuse(comparison: Comparison, *, changed: bool, asked: bool = False) -> str:
+    """Why the draft stands; empty where the refined policy may replace it.
+
+    What people asked for need not do better than the draft, but must not do worse.
+    """
     if not changed:
         return "no change did better"
     total = comparison.total().interval.value
-    if total is None or total <= 0:
+    if not asked and (total is None or total <= 0):
         return "the refined policy was not better over all clauses"
     worse = [d.clause_id for d in comparison.differences if d.finding == "worse"]
     return f"the refined policy was worse on: {', '.join(worse)}" if worse else ""
@@ -65,8 +83,20 @@ def refined_policy(run: Run) -> Policy:
     return Policy.model_validate(read_json(run.stage_folder("refine") / "policy.json"))
 
 
-def _proposer(run: Run) -> Proposer:
+def _seen(run: Run) -> Policy:
+    """The wording that people saw last: of the round before, or the draft."""
+    earlier = run.earlier("refine")
+    if earlier is None:
+        return run.project.policy
+    return Policy.model_validate(read_json(earlier / "policy.json"))
+
+
+def _lineage_before(run: Run) -> list[ClauseChange]:
+    earlier = run.earlier("refine")
+    return read_records(earlier / "lineage.jsonl", ClauseChange) if earlier else []
+
+
+def _proposer(run: Run, asked: Sequence[str]) -> Proposer:
     if run.settings.models.refiner:
-        comments = [decision.comment for decision in decisions(run.folder) if decision.comment]
-        return reword(run.model("refiner"), run.store, run.project.suite.scenarios, comments)
+        return reword(run.model("refiner"), run.store, run.project.suite.scenarios, asked)
     return add_examples({key: guide.examples for key, guide in run.project.suite.guides.items()})

@@ -10,7 +10,7 @@ from prefect_ratify import __version__, embedded
 from prefect_ratify.errors import RatifyError
 from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import FINETUNED, Final
-from prefect_ratify.flows.decisions import decisions
+from prefect_ratify.flows.ledger import head_digest, read_ledger
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.records import digest
@@ -21,31 +21,33 @@ from prefect_ratify.store import read_json, read_record, write_json, write_text
 
 
 def write_report(run: Run) -> Path:
-    """Write both reports into the run's folder; returns the HTML one's path.
+    """Write both reports and the model card into the run's folder; returns the HTML one's path.
 
     RatifyError where the run has not been compared yet.
     """
+    from prefect_ratify.flows.model_card import model_card
     from prefect_ratify.flows.report_page import page
 
     if not run.stage_folder("compare").exists():
         raise RatifyError(f"run {run.id} is not finished; go on with: ratify run {run.project.folder}")
     write_json(run.folder / "report.json", report_numbers(run))
     write_text(run.folder / "report.html", page(run))
+    write_text(run.folder / "model_card.md", model_card(run))
     return run.folder / "report.html"
 
 
 def report_numbers(run: Run) -> dict[str, Any]:
     """Everything that the HTML report shows as a number, as plain JSON."""
     final = read_record(run.stage_folder("compare") / "comparison.json", Final)
-    given = decisions(run.folder)
+    ledger = read_ledger(run.folder)
     return {
         "run": run.id,
         "version": __version__,
         "project": run.project.policy.title,
         "policy": {"draft": digest(run.project.policy), "refined": digest(refined_policy(run))},
         "settings": run.settings.model_dump(mode="json"),
-        "unattended": any(decision.unattended for decision in given),
-        "decisions": [decision.model_dump(mode="json") for decision in given],
+        "unattended": any(entry.unattended for entry in ledger),
+        "ledger": {"head": head_digest(run.folder), "entries": [entry.model_dump(mode="json") for entry in ledger]},
         "conditions": _conditions(final),
         "differences": [
             *_differences(final.comparisons, "checks"),

@@ -20,14 +20,15 @@ from markupsafe import Markup
 from prefect_ratify import __version__
 from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import FINETUNED, Final
-from prefect_ratify.flows.decisions import decisions
+from prefect_ratify.flows.ledger import head_digest, read_ledger
 from prefect_ratify.flows.pictures import Dot, axis, lanes, loss_curve, marker
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.report import limits
-from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.run_folder import Run, evidence_digest
+from prefect_ratify.flows.stakeholders import GATES
+from prefect_ratify.flows.voting import dissent, standing, votes_on
 from prefect_ratify.policy_modules.responder import with_examples
 from prefect_ratify.records import (
-    Approval,
     Clause,
     ClauseChange,
     Demonstration,
@@ -64,7 +65,6 @@ FINDINGS = {
 }
 SIGNS = {"upheld": "✓", "violated": "✗", "undecided": "?", "not applicable": "–"}
 HEADLINE = ("base", "draft", "examples", FINETUNED)
-GATES = ("draft", "policy", "data", "release")
 SHOWN_SCENARIOS = 8
 SHOWN_UNRELATED = 4
 SHOWN_ROWS = 6
@@ -272,14 +272,21 @@ def _everything(run: Run) -> dict[str, Any]:
 
 
 def _gates(run: Run) -> dict[str, Any]:
-    """The decisions, and what they come to."""
-    given = decisions(run.folder)
-    last: dict[str, Approval] = {decision.gate: decision for decision in given}
+    """The decisions, what they come to, and what was said against them."""
+    ledger = read_ledger(run.folder)
+    counted = [entry for entry in ledger if not entry.refused]
+    evidence = {gate: evidence_digest(run, gate) for gate in GATES}
+    stands = {gate: standing(run, gate, evidence[gate], unattended=True) for gate in GATES}
     return {
-        "decisions": given,
-        "undecided_gates": [gate for gate in GATES if gate not in last],
-        "unattended": list(dict.fromkeys(d.gate for d in given if d.unattended)),
-        "release": last.get("release"),
+        "decisions": counted,
+        "refused_answers": len(ledger) - len(counted),
+        "undecided_gates": [gate for gate in GATES if stands[gate] is None],
+        "unattended": list(dict.fromkeys(entry.gate for entry in counted if entry.unattended)),
+        "release": stands["release"],
+        "release_by": [e for e in votes_on(run, "release", evidence["release"]) if e.decision == stands["release"]],
+        "dissent": dissent(run),
+        "proven": bool(run.project.stakeholders.people),
+        "head": head_digest(run.folder),
     }
 
 

@@ -2,7 +2,8 @@
 
 The same inputs are the same run: its folder is named by their digest, and a stage whose files
 are there is not run again. A stage writes into `<stage>.part`, which becomes `<stage>` when it
-is whole; a killed stage finds its `.part` again and may go on from it.
+is whole; a killed stage finds its `.part` again and may go on from it. Stages that people want
+done again are put aside into `rounds/<number>-<gate>/`, so that what was decided on stays.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.dataset import leaked_scenario
 from prefect_ratify.finetune.training import TrainingSettings
-from prefect_ratify.flows.stakeholders import Person, load_stakeholders
+from prefect_ratify.flows.ledger import begin_ledger
+from prefect_ratify.flows.stakeholders import GATES, Stakeholders, load_stakeholders
 from prefect_ratify.language_models import CallStore, LanguageModel
 from prefect_ratify.local_models import LocalModel
 from prefect_ratify.policy import load_policy
@@ -42,6 +44,8 @@ from prefect_ratify.scenarios.suite import Suite, load_suite
 from prefect_ratify.store import read_json, write_json, write_text
 
 INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml")
+LONGEST_LOCK_WAIT = 5  # seconds: a run that was answered may come again before its process has ended
+GOING_BACK = "going-back.json"
 STAGES = ("prototype", "refine", "regress", "generate", "train", "compare")
 
 
@@ -85,7 +89,7 @@ class Project:
     policy: Policy
     suite: Suite
     precedents: tuple[Precedent, ...]
-    people: tuple[Person, ...]
+    stakeholders: Stakeholders
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,20 @@ class Run:
     def stage_folder(self, stage: str) -> Path:
         """Where a finished stage's files are."""
         return self.folder / stage
+
+    @property
+    def round(self) -> int:
+        """How often people have sent the run back, plus one."""
+        return 1 + len(list((self.folder / "rounds").glob("*")))
+
+    def seed(self, stage: str) -> int:
+        """A stage's seed: another one each time that it is done again."""
+        return self.settings.seed + len(list((self.folder / "rounds").glob(f"*/{stage}")))
+
+    def earlier(self, stage: str) -> Path | None:
+        """Where the stage's files of the round before are, if it was done before."""
+        found = sorted((self.folder / "rounds").glob(f"*/{stage}"), key=lambda path: _number(path.parent))
+        return found[-1] if found else None
 
     def model(self, role: str) -> LanguageModel:
         """The model of a role, opened once."""
@@ -189,8 +207,16 @@ def plan_run(project: Project, settings: Settings, *, fresh: bool = False) -> Ru
     return _run(project, settings, runs / (run_id if number == 1 else f"{run_id}-{number}"))
 
 
-def open_run(project: Project, settings: Settings, *, fresh: bool = False) -> Run:
-    """Begin (or go on with) the run of these inputs: it is the latest one from now on."""
+def open_run(folder: Path, settings: Settings, *, fresh: bool = False, flow_run: str = "") -> Run:
+    """Begin (or go on with) a run of the project in `folder`: it is the latest one from now on.
+
+    `flow_run` is the id of the Prefect run that does it. One that comes again, after a gate or a
+    retry, gets the run that it began, whatever was edited in the project meanwhile.
+    """
+    begun_by = folder / ".ratify" / "flow_runs" / flow_run
+    if flow_run and begun_by.exists():
+        return run_in(folder / ".ratify" / "runs" / begun_by.read_text(encoding="utf-8").strip())
+    project = load_project(folder)
     require_ready(project)
     run = plan_run(project, settings, fresh=fresh)
     (run.folder / "inputs").mkdir(parents=True, exist_ok=True)
@@ -198,7 +224,10 @@ def open_run(project: Project, settings: Settings, *, fresh: bool = False) -> Ru
         if (project.folder / name).exists():
             shutil.copy(project.folder / name, run.folder / "inputs" / name)
     write_json(run.folder / "settings.json", settings.model_dump(mode="json"))
+    begin_ledger(run.folder)
     write_text(run.folder.parent / "latest", run.folder.name + "\n")
+    if flow_run:
+        write_text(begun_by, run.folder.name + "\n")
     return run
 
 
@@ -256,7 +285,7 @@ def alone(run: Run) -> Iterator[None]:
     """Hold the run for this process; RatifyError where another one works on it."""
     lock = FileLock(run.folder / "lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LONGEST_LOCK_WAIT)
     except Timeout:
         raise RatifyError(f"another process works on run {run.id} of {run.project.folder}; wait for it") from None
     try:
@@ -282,11 +311,41 @@ def run_stage(run: Run, stage: str, work: Callable[[Run, Path], None]) -> None:
     say(f"{stage}: done in {duration(seconds)}")
 
 
-def evidence_digest(run: Run, stages: Sequence[str]) -> str:
-    """The digest of what a gate is shown: every file that these stages wrote."""
+def put_aside(run: Run, gate: str, back_to: str) -> None:
+    """Put the stages from `back_to` on aside, to be done again after a request for changes."""
+    later = STAGES[STAGES.index(back_to) :]
+    write_json(run.folder / GOING_BACK, {"into": f"{run.round}-{gate}", "stages": list(later)})
+    finish_putting_aside(run)
+
+
+def finish_putting_aside(run: Run) -> None:
+    """Move what `put_aside` set out to move; after a crash, what is left of it."""
+    plan_path = run.folder / GOING_BACK
+    if not plan_path.exists():
+        return
+    plan = read_json(plan_path)
+    into = run.folder / "rounds" / plan["into"]
+    into.mkdir(parents=True, exist_ok=True)
+    for stage in plan["stages"]:
+        for name in (stage, f"{stage}.part"):
+            if (run.folder / name).exists():
+                (run.folder / name).rename(into / name)
+    plan_path.unlink()
+
+
+def evidence_digest(run: Run, gate: str, folder: Path | None = None) -> str:
+    """The digest of what a gate is shown: every file that the stages before it wrote.
+
+    `folder` is where they lie, where it is not the run's own: a round that was put aside.
+    """
+    base = folder or run.folder
     digests = {}
-    for stage in stages:
-        for path in sorted(run.stage_folder(stage).rglob("*")):
+    for stage in GATES[gate]:
+        for path in sorted((base / stage).rglob("*")):
             if path.is_file():
-                digests[str(path.relative_to(run.folder))] = file_digest(path)
+                digests[str(path.relative_to(base))] = file_digest(path)
     return digest(digests)
+
+
+def _number(round_folder: Path) -> int:
+    return int(round_folder.name.partition("-")[0])

@@ -6,6 +6,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from prefect_ratify.errors import Rejected
 from prefect_ratify.flows.gates import unattended
 from prefect_ratify.flows.run_folder import Settings, load_project, require_ready, run_in
 from prefect_ratify.flows.server import prefect_server
@@ -28,7 +29,10 @@ def run_path(folder: Path, settings: Settings, *, fresh: bool, nobody_asked: boo
         say(f"Prefect: {url.removesuffix('/api')}")
         from prefect_ratify.flows.path import policy_to_model
 
-        run_folder = Path(policy_to_model(project=str(folder.resolve()), settings=settings, fresh=fresh))
+        state = policy_to_model(project=str(folder.resolve()), settings=settings, fresh=fresh, return_state=True)
+        if state.name == "Rejected":
+            raise Rejected(f"{state.message}; edit {folder} and run again, or start anew with --fresh")
+        run_folder = Path(state.result())
     from prefect_ratify.flows.report import terminal_table
 
     print(terminal_table(run_in(run_folder)))

@@ -25,7 +25,7 @@ def train(run: Run, folder: Path) -> None:
     shutil.rmtree(folder / "sft-model.old", ignore_errors=True)
     tuned = folder / "sft-model"
     rows = read_rows(run.stage_folder("generate") / "sft")
-    adapter = train_sft(student.folder, rows, folder / "sft", settings.training, settings.seed)
+    adapter = train_sft(student.folder, rows, folder / "sft", settings.training, run.seed("train"))
     if not tuned.exists():
         merge(student.folder, adapter, tuned, student.name)
     pairs = _sample_pairs(run, LocalModel("tuned", tuned, checkpoint_digest(tuned)))
@@ -33,7 +33,7 @@ def train(run: Run, folder: Path) -> None:
     if len(pairs) >= settings.fewest_pairs:
         write_dataset(pairs, folder / "preferences")
         pair_rows = read_rows(folder / "preferences")
-        adapter = train_dpo(student.folder, adapter, pair_rows, folder / "dpo", settings.training, settings.seed)
+        adapter = train_dpo(student.folder, adapter, pair_rows, folder / "dpo", settings.training, run.seed("train"))
     else:
         say(f"  preference training left out: {len(pairs)} pairs, at least {settings.fewest_pairs} are needed")
     merge(student.folder, adapter, folder / "model", student.name)

@@ -13,17 +13,26 @@ SAMPLING = Sampling(temperature=0.7, max_tokens=600)
 
 
 class ModelCritic:
-    """Criticises and revises with one model; None for a row whose call failed."""
+    """Criticises and revises with one model; None for a row whose call failed.
 
-    def __init__(self, model: LanguageModel, store: CallStore) -> None:
+    `asked` is what people wanted changed when they saw an earlier round of rows.
+    """
+
+    def __init__(self, model: LanguageModel, store: CallStore, asked: Sequence[str] = ()) -> None:
         self._engine = StoreEngine(model, store, SAMPLING)
+        self._asked = "\n".join(asked) or "nothing"
 
     def critique(self, cases: Sequence[tuple[Scenario, str, Clause]]) -> list[Critique | None]:
         """What is wrong with each response, by the clause beside it."""
         from prefect_ratify.policy_modules.signatures import CritiqueResponse, fenced
 
         inputs = [
-            {"clause": clause.text, "conversation": fenced(conversation(scenario)), "response": fenced(text)}
+            {
+                "clause": clause.text,
+                "asked": self._asked,
+                "conversation": fenced(conversation(scenario)),
+                "response": fenced(text),
+            }
             for scenario, text, clause in cases
         ]
         found = predict_all(CritiqueResponse, inputs, self._engine)

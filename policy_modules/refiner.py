@@ -56,6 +56,7 @@ Proposer = Callable[[Clause, Clause, Sequence[Failure]], Clause | None]
 
 def refine(
     draft: Policy,
+    start: Policy,
     scenarios: Sequence[Scenario],
     follow: Callable[[Policy, Sequence[Scenario]], Followed],
     propose: Proposer,
@@ -67,6 +68,7 @@ def refine(
 ) -> tuple[Policy, list[ClauseChange]]:
     """Refine a draft on development scenarios; returns the policy and what changed, in order.
 
+    The search begins at `start`: the draft, or what an earlier round made of it.
     `follow` answers scenarios under a policy and judges the answers. `budget` bounds how many
     (policy, scenario) pairs are scored; feedback and selection use the first `selection`
     scenarios, by a hash of their ids, so that a small batch's answers serve the whole as well.
@@ -78,7 +80,7 @@ def refine(
     adapter = _ClauseAdapter(draft, follow, propose)
     used = sorted(scenarios, key=lambda scenario: digest(scenario.id))[:selection]
     result = gepa.optimize(
-        seed_candidate={clause.id: clause.model_dump_json() for clause in draft.clauses},
+        seed_candidate={clause.id: clause.model_dump_json() for clause in start.clauses},
         trainset=used,
         valset=used,
         adapter=adapter,
@@ -124,14 +126,40 @@ def reword(
         fields = {
             "draft": draft.text,
             "current": current.text,
-            "notes": "\n".join([*draft.notes, *comments]),
-            "failures": shown,
+            "notes": "\n".join(draft.notes),
+            "asked": "\n".join(comments) or "nothing",
+            "failures": shown or "none",
         }
         prediction = predict_all(RefineClause, [fields], engine)[0]
         text = " ".join(str(prediction.clause).split()) if prediction else ""
         return current.model_copy(update={"text": text}) if acceptable(text, draft, known) else None
 
     return propose
+
+
+def amend(draft: Policy, start: Policy, propose: Proposer, asked: Sequence[str]) -> tuple[Policy, list[ClauseChange]]:
+    """Let a refiner amend the clauses as people asked; returns the policy and what changed.
+
+    Comments that name clauses by their ids concern those, any other comment all of them.
+    """
+    if not asked:
+        return start, []
+    named = {c.id for c in draft.clauses if any(re.search(rf"\b{re.escape(c.id)}\b", text) for text in asked)}
+    changes = []
+    for clause in start.clauses:
+        if named and clause.id not in named:
+            continue
+        new = propose(draft.clause(clause.id), clause, ())
+        if new is not None and new != clause:
+            why = "asked for at a gate: " + " / ".join(asked)
+            changes.append(
+                ClauseChange(
+                    clause_id=clause.id, old=clause, new=new, why=why, before={}, after={}, proposer="refiner model"
+                )
+            )
+    by_id = {change.clause_id: change.new for change in changes}
+    clauses = tuple(by_id.get(clause.id, clause) for clause in start.clauses)
+    return start.model_copy(update={"clauses": clauses, "parent": digest(draft)}) if changes else start, changes
 
 
 def acceptable(text: str, draft: Clause, scenario_grams: Sequence[set[tuple[str, ...]]]) -> bool:

@@ -4,7 +4,10 @@ RatifyError                 exit status 1: the run cannot go on, and says why
 ├── InputError              exit status 2: what the user gave is wrong; one line, with its place
 ├── LeakError               held-out text was about to be trained on
 ├── ShortOfRows             a stage could not make the rows that it was asked for
-└── NotApproved             a gate said no, or was asked for a decision that it does not have
+├── LedgerError             a run's ledger is not the one that was written
+└── NotApproved             no approval covers what was about to be used
+    ├── Rejected            people said no
+    └── ChangesRequested    people want a stage done again
 """
 
 from __future__ import annotations
@@ -39,8 +42,24 @@ class ShortOfRows(RatifyError):
     """Too few rows passed; the counts are in the message."""
 
 
+class LedgerError(RatifyError):
+    """A ledger was edited, cut, reordered or replaced."""
+
+
 class NotApproved(RatifyError):
     """No approval covers what was about to be used."""
+
+
+class Rejected(NotApproved):
+    """People said no at a gate; nothing later runs."""
+
+
+class ChangesRequested(NotApproved):
+    """People want the stages before a gate done again."""
+
+    def __init__(self, gate: str, message: str) -> None:
+        self.gate = gate
+        super().__init__(message)
 
 
 def one_line(text: str, limit: int = 500) -> str:

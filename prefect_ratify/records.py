@@ -221,16 +221,36 @@ class ClauseChange(Record):
     proposer: str
 
 
-class Approval(Record):
-    """A decision at a gate, on the evidence of that digest."""
+class LedgerEntry(Record):
+    """One answer at a gate, chained to the one before it.
 
+    `evidence` and `rule` are digests of what was shown and of who decides how. `asked` names the
+    form that was answered. `refused` says why an answer does not count; it is empty for a vote.
+    `proven` votes came with a one-time code. `at` is when the answer reached the server.
+    """
+
+    number: int
     gate: str
+    round: int
     evidence: str
-    decision: Decision
+    rule: str
+    decision: Decision | Literal[""]
     approver: str
-    comment: str
+    role: str = ""
+    comment: str = ""
     at: str
+    asked: str = ""
+    refused: str = ""
+    proven: bool = False
     unattended: bool = False
+    previous: str
+
+
+class LedgerHead(Record):
+    """What a worker keeps of a ledger: the digest that stands for all of it, and its last entry."""
+
+    head: str
+    entry: LedgerEntry | None
 
 
 def canonical(value: Any) -> str:

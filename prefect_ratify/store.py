@@ -22,6 +22,36 @@ def write_text(path: Path, text: str) -> None:
     scratch.replace(path)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, and see it on the disk before going on."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def private_folder() -> Path:
+    """This worker's own folder, readable by its user alone: code seeds and ledger heads.
+
+    `RATIFY_PRIVATE` moves it. It never lies in a project, nor anywhere that Prefect can see.
+    """
+    folder = Path(os.environ.get("RATIFY_PRIVATE") or Path.home() / ".config" / "prefect-ratify")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def write_private(path: Path, value: Any) -> None:
+    """Write a JSON value into a file that its user alone may read, from its first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    scratch.unlink(missing_ok=True)
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON value, indented for people."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -69,6 +69,12 @@ class Located:
             raise self.error(f"a whole number is expected here, not {_kind(self.value)}")
         return self.value
 
+    def truth(self) -> bool:
+        """The value as true or false."""
+        if not isinstance(self.value, bool):
+            raise self.error(f"true or false is expected here, not {_kind(self.value)}")
+        return self.value
+
 
 def load_yaml(path: Path) -> Located:
     """Read a YAML file; InputError names the line of what is wrong."""

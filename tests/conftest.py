@@ -21,6 +21,14 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prefect")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def private_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private folder of the tests' own: no test touches the seeds of the person who runs it."""
+    folder = tmp_path_factory.mktemp("private")
+    os.environ["RATIFY_PRIVATE"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def student() -> LocalModel:
     """The embedded model, loaded once."""

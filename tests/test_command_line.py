@@ -352,7 +352,9 @@ def test_nobody_is_asked_where_nobody_sits(
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     assert main(["approve", str(starter)]) == 2
-    assert capsys.readouterr().err == ("ratify: nobody can be asked here; give --decision, --approver and --comment\n")
+    assert capsys.readouterr().err == (
+        "ratify: nobody can be asked here; give --decision, --approver, --comment and, where people are named, --code\n"
+    )
 
 
 def test_an_empty_query_is_refused(starter: Path, capsys: pytest.CaptureFixture[str]) -> None:

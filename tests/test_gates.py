@@ -1,115 +1,412 @@
-"""Gates on a real Prefect server: nothing passes but an approval by somebody."""
+"""Gates on a real Prefect server: nothing opens them but what stakeholders.yaml asks for.
+
+The runs are a deployment's, suspended at each gate; this process does a worker's part, since a
+process for each run would take minutes. `test_serving.py` has real workers and a browser.
+"""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from prefect_ratify.command_line import main
 from prefect_ratify.errors import RatifyError
-from prefect_ratify.flows.answering import answer_gate
-from prefect_ratify.flows.decisions import decisions
-from prefect_ratify.flows.run_folder import latest_run, load_project
+from prefect_ratify.flows.answering import answer_gate, waiting_gates
+from prefect_ratify.flows.ledger import read_ledger
+from prefect_ratify.flows.run_folder import STAGES, latest_run, load_project
+from tests.gate_server import Case, Phone, Server, connected, until
+from tests.model_server import Messages, model_server
 
 pytestmark = pytest.mark.model
-TIMEOUT = 240
+PEOPLE = "people:\n  - {name: Ada, role: legal}\n  - {name: Ben, role: product}\n  - {name: Cy}\n"
+QUICK = {"scenario_limit": 2, "samples": 1}
 
 
 @pytest.fixture(scope="module")
-def api(prefect_home: Path) -> Iterator[str]:
-    """A Prefect server for these tests."""
-    from prefect_ratify.flows.server import prefect_server
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for these tests."""
+    with connected(Server(tmp_path_factory.mktemp("prefect"), 4310)) as found:
+        yield found
 
-    before = os.environ.get("PREFECT_HOME")
-    os.environ["PREFECT_HOME"] = str(prefect_home)
-    try:
-        with prefect_server() as url:
-            yield url
-    finally:
-        os.environ.pop("PREFECT_HOME") if before is None else os.environ.update(PREFECT_HOME=before)
+
+@pytest.fixture(scope="module")
+def ada() -> Phone:
+    return Phone("Ada")
+
+
+@pytest.fixture(scope="module")
+def ben() -> Phone:
+    return Phone("Ben")
 
 
 @pytest.fixture
-def waiting(project: Path, prefect_home: Path, api: str) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+def people(project: Path) -> Path:
+    """A project with three people, of whom one has to approve."""
+    (project / "stakeholders.yaml").write_text(PEOPLE)
+    return project
+
+
+@pytest.fixture
+def case(server: Server, people: Path) -> Case:
     """A run that waits at its first gate."""
+    waiting = Case(server, people, settings=QUICK)
+    assert waiting.work() == "Suspended"
+    return waiting
+
+
+def approved(case: Case) -> bool:
+    return case.run.stage_folder("refine").exists()
+
+
+def test_the_whole_path_gate_by_gate(server: Server, people: Path, ada: Phone, ben: Phone) -> None:
+    (people / "stakeholders.yaml").write_text(PEOPLE + "gates:\n  policy: {approvals: 2, roles: [legal]}\n")
+    case = Case(server, people, settings=QUICK)
+    assert case.work() == "Suspended" and case.waiting["gate"] == "draft"
+    assert case.answer("Ben", code=ben.code()) == "Suspended" and case.waiting["gate"] == "policy"
+    assert case.answer("Ben", code=ben.code(), comment="as I meant it") == "Suspended"
+    assert case.waiting["waiting_for"] == "1 more approval, legal among them, of: Ada, Cy"
+    assert case.answer("ada", code=ada.code()) == "Suspended" and case.waiting["gate"] == "data"
+    assert case.answer("Ada", code=ada.code()) == "Suspended" and case.waiting["gate"] == "release"
+    assert case.answer("Ada", code=ada.code()) == "Completed"
+    assert [(e.gate, e.approver, e.role, e.proven) for e in case.ledger] == [
+        ("draft", "Ben", "product", True),
+        ("policy", "Ben", "product", True),
+        ("policy", "Ada", "legal", True),
+        ("data", "Ada", "legal", True),
+        ("release", "Ada", "legal", True),
+    ]
+    folder = case.run.folder
+    assert "Release approved by Ada" in (folder / "report.html").read_text()
+    card = (folder / "model_card.md").read_text()
+    assert "**Release:** approve, by Ada (legal)" in card and "as I meant it" in card
+    head = card.rsplit("`", 2)[1]
+    assert head in (folder / "report.html").read_text() and head in (folder / "report.json").read_text()
+    assert main(["ledger", "verify", str(people), "--head", head]) == 0
+
+
+def test_no_approval_comes_from_a_wrong_a_used_or_an_old_code(case: Case, ada: Phone) -> None:
+    assert case.answer("Ada", code=ada.wrong()) == "Suspended"
+    assert "wrong or too old" in case.last.refused
+    old = ada.totp.generate_otp(int(time.time()) // 30 - 3)
+    assert case.answer("Ada", code=old) == "Suspended", case.state
+    assert "wrong or too old" in case.last.refused
+    used = ada.code()
+    assert case.answer("Ada", "request changes", code=used) == "Suspended" and case.waiting["gate"] == "policy"
+    assert case.answer("Ada", code=used) == "Suspended" and case.waiting["gate"] == "policy"
+    assert "used before" in case.last.refused
+    assert not case.run.stage_folder("generate").exists()
+
+
+def test_a_code_of_one_run_is_not_good_for_another(case: Case, server: Server, people: Path, ada: Phone) -> None:
+    other = Case(server, people, settings=QUICK, fresh=True)
+    assert other.work() == "Suspended"
+    used = ada.code()
+    assert case.resume({"decision": "approve", "approver": "Ada", "code": used, "comment": ""}) == "ACCEPT"
+    case.work()
+    assert other.answer("Ada", code=used) == "Suspended"
+    assert "used before" in other.last.refused and other.waiting["gate"] == "draft"
+
+
+def test_no_approval_comes_from_somebody_else_or_from_one_person_twice(
+    server: Server, people: Path, ada: Phone
+) -> None:
+    (people / "stakeholders.yaml").write_text(PEOPLE + "gates:\n  draft: {approvals: 2}\n")
+    case = Case(server, people, settings=QUICK)
+    case.work()
+    assert case.answer("Mallory", code="123456") == "Suspended"
+    assert "no such person" in case.last.refused
+    assert case.answer("Cy", code="123456") == "Suspended"
+    assert "has no codes on this worker" in case.last.refused
+    assert case.answer("Ada", code=ada.code()) == "Suspended" and case.last.refused == ""
+    assert case.answer("ADA ", code=ada.code()) == "Suspended"
+    assert "has decided on this evidence already" in case.last.refused
+    assert not approved(case) and len(case.ledger) == 4
+
+
+def test_no_approval_comes_from_a_decision_on_an_older_digest(case: Case, ada: Phone) -> None:
+    verdicts = case.run.stage_folder("prototype") / "verdicts.jsonl"
+    before = case.waiting["evidence"]
+    verdicts.write_text(verdicts.read_text() + "\n")
+    assert case.answer("Ada", code=ada.code()) == "Suspended"
+    assert case.waiting["evidence"] != before and not approved(case)
+    assert all(entry.evidence != case.waiting["evidence"] for entry in case.ledger)
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CRASHED", "CANCELLED", "COMPLETED"])
+def test_no_approval_comes_from_a_retry(case: Case, ada: Phone, state: str) -> None:
+    first = case.state.state_details.pause_key
+    case.force(state)
+    case.retry()
+    assert case.work() == "Suspended"
+    assert case.state.state_details.pause_key != first, "it is asked anew"
+    assert case.ledger == () and not approved(case)
+    assert case.answer("Ada", code=ada.code()) == "Suspended" and approved(case), "and the new form can be answered"
+
+
+@pytest.mark.parametrize(("state", "name"), [("RUNNING", None), ("SCHEDULED", "Resuming"), ("PENDING", None)])
+def test_no_approval_comes_from_a_forced_state(case: Case, state: str, name: str | None) -> None:
+    case.force(state, name)
+    assert case.work() == "Suspended"
+    assert case.ledger == () and not approved(case)
+    case.force("COMPLETED")
+    assert case.ledger == () and not approved(case), "a run that is said to be complete has approved nothing"
+
+
+def test_no_approval_comes_from_a_resume_with_missing_or_extra_fields(case: Case, ada: Phone) -> None:
+    code = ada.code()
+    whole = {"decision": "approve", "approver": "Ada", "code": code, "comment": ""}
+    for careless in (
+        None,
+        {},
+        {"decision": "approve"},
+        {key: value for key, value in whole.items() if key != "code"},
+        {key: value for key, value in whole.items() if key != "decision"},
+        {**whole, "decision": "yes"},
+        {**whole, "code": "12345"},
+        {**whole, "unattended": True},
+        {**whole, "code": None},
+    ):
+        assert case.resume(careless) != "ACCEPT", careless
+    assert case.state.name == "Suspended" and case.ledger == () and not approved(case)
+
+
+def test_two_people_at_the_same_moment_and_a_form_sent_twice_are_one_answer(
+    server: Server, people: Path, ada: Phone, ben: Phone
+) -> None:
+    (people / "stakeholders.yaml").write_text(PEOPLE + "gates:\n  draft: {approvals: 2}\n")
+    case = Case(server, people, settings=QUICK)
+    case.work()
+    answers = [
+        {"decision": "approve", "approver": name, "code": phone.code(), "comment": ""}
+        for name, phone in (("Ada", ada), ("Ben", ben), ("Ada", ada), ("Ben", ben))
+    ]
+    taken: list[str] = []
+    threads = [threading.Thread(target=lambda a=a: taken.append(case.resume(a))) for a in answers]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken.count("ACCEPT") <= 1, "the others are told that they were too late"
+    if "ACCEPT" not in taken:  # the server refused all of them: the form is still there
+        assert case.state.name == "Suspended"
+        return
+    assert case.work() == "Suspended"
+    assert len(case.ledger) == 1 and not approved(case)
+    assert case.resume(answers[0]) in ("ACCEPT", "ABORT", "REJECT")
+    case.work()
+    assert not approved(case) or len({entry.approver for entry in case.ledger if not entry.refused}) == 2
+
+
+def test_a_rejection_ends_the_run_and_a_retry_does_not_bring_it_back(case: Case, ada: Phone) -> None:
+    assert case.answer("Ada", "reject", code=ada.code(), comment="not what we meant <b>") == "Rejected"
+    assert "Ada decided to reject (not what we meant <b>)" in case.state.message
+    assert not approved(case)
+    case.retry()
+    assert case.work() == "Rejected" and not approved(case)
+
+
+def test_a_ledger_that_is_edited_while_a_gate_waits_ends_the_run(case: Case, ada: Phone) -> None:
+    assert case.answer("Ada", code=ada.wrong()) == "Suspended"
+    path = case.run.folder / "ledger.jsonl"
+    path.write_text(path.read_text().replace('"refused":"the code was wrong or too old"', '"refused":""'))
+    assert case.answer("Ben", code="123456") == "Failed"
+    assert "were cut off or replaced" in case.state.message
+    assert not approved(case)
+
+
+def test_a_timeout_ends_the_run_and_a_retry_asks_again(server: Server, people: Path, ada: Phone) -> None:
+    (people / "stakeholders.yaml").write_text(PEOPLE + "gates:\n  draft: {wait: 1 second}\n")
+    case = Case(server, people, settings=QUICK)
+    assert case.work() == "Suspended"
+    until(lambda: case.state.name == "Failed")
+    assert "never resumed" in case.state.message
+    assert case.resume({"decision": "approve", "approver": "Ada", "code": ada.code(), "comment": ""}) != "ACCEPT"
+    case.retry()
+    assert case.work() == "Suspended" and case.ledger == ()
+
+
+def test_changes_asked_for_at_the_policy_gate_reach_the_refiner_and_are_shown(
+    server: Server, people: Path, ada: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(messages: Messages) -> str:
+        asked = str(messages[-1]["content"])
+        wording = "Say first that you are sorry, in one short sentence." if "kindly" in asked else "Say sorry first."
+        return f"[[ ## clause ## ]]\n{wording}\n\n[[ ## completed ## ]]"
+
+    with model_server(answer) as model:
+        monkeypatch.setenv("OPENAI_API_BASE", model.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-gate-test")
+        settings = {**QUICK, "refine_budget": 8, "models": {"refiner": "openai/scripted"}}
+        case = Case(server, people, settings=settings)
+        case.work()
+        assert case.answer("Ada", code=ada.code()) == "Suspended" and case.waiting["gate"] == "policy"
+        told_before = " ".join(str(request) for request in model.requests)
+        assert "say empathy kindly" not in told_before
+        first = case.waiting["evidence"]
+        wanted = "please say empathy kindly"
+        assert case.answer("Ada", "request changes", code=ada.code(), comment=wanted) == "Suspended"
+        assert any(wanted in str(request) for request in model.requests), "the refiner was told"
+    assert (case.waiting["gate"], case.waiting["round"]) == ("policy", 2)
+    assert case.waiting["evidence"] != first
+    shown = artifact(server, "gate-policy")
+    assert wanted in shown and "changes since the last round" in shown
+    assert "**Say first that you are sorry, in one short sentence\\.**" in shown.replace("~~", "") or "**" in shown
+    assert "in one short sentence" in (case.run.stage_folder("refine") / "policy.md").read_text()
+    lineage = (case.run.stage_folder("refine") / "lineage.jsonl").read_text()
+    assert wanted in lineage, "why the wording changed stands in its lineage"
+
+
+def test_changes_at_the_data_and_release_gates_make_the_rows_anew_and_only_so_often(
+    server: Server, people: Path, ada: Phone
+) -> None:
+    (people / "stakeholders.yaml").write_text(PEOPLE + "gates:\n  release: {rounds: 1}\n  data: {rounds: 1}\n")
+    case = Case(server, people, settings=QUICK)
+    case.work()
+    for gate in ("policy", "data"):
+        assert case.answer("Ada", code=ada.code()) == "Suspended" and case.waiting["gate"] == gate
+    policy = (case.run.stage_folder("refine") / "policy.json").read_bytes()
+    assert case.answer("Ada", "request changes", code=ada.code(), comment="shorter rows") == "Suspended"
+    assert (case.waiting["gate"], case.waiting["round"]) == ("data", 2)
+    assert "(1)" in (case.run.stage_folder("generate") / "rows.jsonl").read_text(), "drawn with another seed"
+    assert (case.run.stage_folder("refine") / "policy.json").read_bytes() == policy, "what is before stays"
+    assert case.answer("Ada", code=ada.code()) == "Suspended" and case.waiting["gate"] == "release"
+    assert case.answer("Ada", "request changes", code=ada.code()) == "Suspended"
+    assert (case.waiting["gate"], case.waiting["round"]) == ("data", 3), "new rows are approved anew"
+    assert case.answer("Ada", code=ada.code()) == "Suspended" and case.waiting["gate"] == "release"
+    assert case.answer("Ada", "request changes", code=ada.code()) == "Failed"
+    assert "1 times already" in case.state.message
+    assert main(["ledger", "verify", str(people)]) == 0, "what was decided on in earlier rounds is still there"
+
+
+def test_two_runs_of_one_policy_wait_at_once_and_do_not_mix(
+    case: Case, server: Server, people: Path, ada: Phone
+) -> None:
+    first = case.run
+    other = Case(server, people, settings={**QUICK, "seed": 1})
+    assert other.work() == "Suspended"
+    assert {waiting["run"] for waiting in waiting_gates(people)} == {first.id, other.run.id}
+    assert other.answer("Ada", code=ada.code()) == "Suspended"
+    assert approved(other) and not (first.folder / "refine").exists()
+    assert read_ledger(first.folder) == () and len(other.ledger) == 1
+    with pytest.raises(RatifyError, match="there is no run"):
+        answer_gate(people, "approve", "Ada", "", "123456", run_id="../../etc")
+
+
+def test_a_hundred_waiting_gates_hold_no_process(server: Server, people: Path, ada: Phone) -> None:
+    def processes() -> int:
+        listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=True)
+        return len(listed.stdout.split())
+
+    before = processes()
+    cases = [Case(server, people, settings={**QUICK, "seed": seed, "scenario_limit": 1}) for seed in range(100)]
+    assert {case.work() for case in cases} == {"Suspended"}
+    assert processes() <= before + 5
+    waiting = waiting_gates(people)
+    assert len(waiting) == 100 and {found["state"] for found in waiting} == {"Suspended"}
+    folder = people / ".ratify" / "runs" / waiting[37]["run"]
+    chosen = next(case for case in cases if str(case.id) == waiting[37]["flow_run"])
+    answer_with(people, ada, run_id=folder.name)
+    assert chosen.work() == "Suspended"
+    assert [path.parent for path in (people / ".ratify" / "runs").glob("*/refine")] == [folder]
+
+
+def test_gates_are_listed_and_answered_at_a_terminal_under_the_same_rules(
+    case: Case, server: Server, people: Path, ada: Phone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gates", str(people)]) == 0
+    listed = capsys.readouterr().out
+    assert "gate draft, round 1" in listed and "(Suspended)" in listed and "of: Ada, Ben, Cy" in listed
+    base = ["approve", str(people), "--decision", "approve", "--comment", "fine"]
+    assert main([*base, "--approver", "Eve", "--code", "123456"]) == 2
+    assert main([*base, "--approver", "Ada", "--code", "12"]) == 2
+    assert main([*base, "--approver", "Ada", "--code", ada.wrong()]) == 0
+    assert case.work() == "Suspended" and "wrong" in case.last.refused
+    assert main([*base, "--approver", "Ada", "--code", ada.code()]) == 0
+    assert case.work() == "Suspended" and approved(case)
+    capsys.readouterr()
+    assert main(["gates", str(people)]) == 0
+    assert "gate policy" in capsys.readouterr().out
+
+
+def test_no_seed_and_no_key_is_written_anywhere(
+    case: Case, server: Server, people: Path, ada: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-very-secret-0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with model_server(lambda messages: "[[ ## clause ## ]]\nSay sorry first.\n\n[[ ## completed ## ]]") as model:
+        monkeypatch.setenv("OPENAI_API_BASE", model.url)
+        keyed = Case(server, people, settings={**QUICK, "seed": 7, "models": {"refiner": "openai/scripted"}})
+        keyed.work()
+        for gate in ("policy", "data", "release"):
+            assert keyed.answer("Ada", code=ada.code()) == "Suspended" and keyed.waiting["gate"] == gate
+        assert keyed.answer("Ada", code=ada.code()) == "Completed"
+        assert model.requests, "the key was used"
+    for folder in (server.home, people):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                written = path.read_bytes()
+                assert key.encode() not in written, path
+                assert ada.totp.secret.encode() not in written, path
+
+
+def test_no_form_and_no_parameter_switches_unattended_on(server: Server, people: Path) -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    from prefect_ratify.flows.path import policy_to_model
+
+    schema = parameter_schema(policy_to_model).model_dump_json().lower()
+    assert "scenario_limit" in schema and "unattended" not in schema
+    case = Case(server, people, settings=QUICK)
+    case.parameters["unattended"] = True
+    assert case.work() == "Failed"
+    assert not (people / ".ratify" / "runs").exists()
+
+
+def test_a_run_without_a_deployment_pauses_and_takes_answers_at_the_terminal(
+    server: Server, project: Path, prefect_home: Path
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect_ratify", "run", str(project), "--limit", "1", "--samples", "1"],
-        env={**os.environ, "PREFECT_HOME": str(prefect_home), "PREFECT_API_URL": api},
+        env=server.environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    until(lambda: bool(list(project.glob(".ratify/runs/*/waiting.json"))) or process.poll() is not None)
-    assert process.poll() is None, process.communicate()[0]
-    yield project, process
-    process.kill()
-    process.wait()
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not true():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.2)
-
-
-def test_an_answer_without_a_name_is_asked_again_and_a_rejection_stops_the_run(
-    waiting: tuple[Path, subprocess.Popen[str]], api: str
-) -> None:
-    project, process = waiting
-    run = latest_run(load_project(project))
-    with pytest.raises(RatifyError, match="needs a name"):
-        answer_gate(project, "approve", "  ", "")
-    with pytest.raises(RatifyError, match="is no decision"):
-        answer_gate(project, "yes", "Ada", "")
-    first = (run.folder / "waiting.json").read_text()
-    resume_past_the_command(project, {"decision": "approve", "approver": " ", "comment": ""})
-    until(lambda: (run.folder / "waiting.json").exists() and (run.folder / "waiting.json").read_text() != first)
-    assert decisions(run.folder) == [], "a nameless answer is no decision"
-    for careless in ({}, {"approver": "Ada"}, {"decision": "yes", "approver": "Ada"}):
-        with pytest.raises(RatifyError, match="not taken"):
-            resume_past_the_command(project, careless)
-    assert decisions(run.folder) == [], "an answer without a decision is none"
-    assert "reject" in answer_gate(project, "reject", "Ada", "not what we meant <b>")
-    output, _ = process.communicate(timeout=TIMEOUT)
+    try:
+        until(lambda: list(project.glob(".ratify/runs/*/waiting.json")) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()[0]
+        run = latest_run(load_project(project))
+        with pytest.raises(RatifyError, match="needs a name"):
+            answer_gate(project, "approve", "  ", "")
+        with pytest.raises(RatifyError, match="is no decision"):
+            answer_gate(project, "yes", "Ada", "")
+        assert "reject" in answer_gate(project, "reject", "Ada", "not what we meant <b>")
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert "Ada decided to reject" in output and "Traceback" not in output
-    (decision,) = decisions(run.folder)
-    assert (decision.gate, decision.decision, decision.approver, decision.unattended) == (
-        "draft",
-        "reject",
-        "Ada",
-        False,
-    )
+    (entry,) = read_ledger(run.folder)
+    assert (entry.gate, entry.decision, entry.approver, entry.proven) == ("draft", "reject", "Ada", False)
     assert not run.stage_folder("refine").exists(), "nothing later runs"
     with pytest.raises(RatifyError, match="waits for a decision"):
         answer_gate(project, "approve", "Ada", "")
+    assert set(STAGES) & {path.name for path in run.folder.iterdir()} == {"prototype"}
 
 
-def test_an_approval_lets_the_run_go_on(waiting: tuple[Path, subprocess.Popen[str]], api: str) -> None:
-    project, _ = waiting
-    run = latest_run(load_project(project))
-    answer_gate(project, "approve", "Ada", "as we meant it")
-    until(lambda: run.stage_folder("refine").exists() or run.folder.joinpath("refine.part").exists())
-    (decision,) = decisions(run.folder)
-    assert (decision.decision, decision.approver, decision.comment) == ("approve", "Ada", "as we meant it")
-    assert len(decision.evidence) == 64
+def answer_with(project: Path, phone: Phone, run_id: str) -> None:
+    answer_gate(project, "approve", "Ada", "", phone.code(), run_id=run_id)
 
 
-def resume_past_the_command(project: Path, answer: dict[str, str]) -> None:
-    """Answer as a careless API client would, without the command's own checks."""
-    import json
+def artifact(server: Server, key: str) -> str:
+    import httpx
 
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    waiting = json.loads((latest_run(load_project(project)).folder / "waiting.json").read_text())
-    with temporary_settings({PREFECT_API_URL: waiting["api"]}), get_client(sync_client=True) as client:
-        result = client.resume_flow_run(waiting["flow_run"], run_input=answer)
-    if result.status.value != "ACCEPT":
-        raise RatifyError("not taken")
+    found = httpx.get(f"{server.url}/artifacts/{key}/latest", trust_env=False)
+    found.raise_for_status()
+    return str(found.json()["data"])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ratify.flows.decisions import decisions
+from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.run_folder import STAGES, latest_run, load_project
 
 pytestmark = pytest.mark.model
@@ -122,7 +122,9 @@ def test_the_report_accounts_for_every_answer(finished: tuple[Path, str]) -> Non
 def test_the_report_says_in_red_that_nobody_approved(finished: tuple[Path, str]) -> None:
     project, _ = finished
     run_ = latest_run(load_project(project))
-    assert all(decision.unattended for decision in decisions(run_.folder))
+    ledger = read_ledger(run_.folder)
+    assert [entry.gate for entry in ledger] == ["draft", "policy", "data", "release"]
+    assert all(entry.unattended for entry in ledger)
     html = (run_.folder / "report.html").read_text()
     assert "Nobody approved this model" in html
     links = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]*)""", html)

@@ -92,7 +92,9 @@ class Follower:
 def refined(
     follow: Follower, propose: Proposer, folder: Path, budget: int = 200, seed: int = 0
 ) -> tuple[Policy, list[ClauseChange]]:
-    return refine(DRAFT, SCENARIOS, follow, propose, budget=budget, selection=8, folder=folder / "gepa", seed=seed)
+    return refine(
+        DRAFT, DRAFT, SCENARIOS, follow, propose, budget=budget, selection=8, folder=folder / "gepa", seed=seed
+    )
 
 
 def carries_examples(clause: Clause) -> bool:
@@ -213,7 +215,7 @@ def test_only_the_scenarios_given_are_followed(tmp_path: Path) -> None:
     follow = Follower(carries_examples)
     suite = [*SCENARIOS, *(scenario(number, "held_out") for number in range(8))]
     develop = [s for s in suite if s.split == "develop"]
-    refine(DRAFT, develop, follow, add_examples(EXAMPLES), budget=100, selection=8, folder=tmp_path / "gepa")
+    refine(DRAFT, DRAFT, develop, follow, add_examples(EXAMPLES), budget=100, selection=8, folder=tmp_path / "gepa")
     followed = {scenario_id for _, ids in follow.asked for scenario_id in ids}
     assert followed
     assert followed <= {s.id for s in develop}

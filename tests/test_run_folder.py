@@ -8,45 +8,43 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ratify.errors import InputError, NotApproved, RatifyError
+from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.training import whole_checkpoints
-from prefect_ratify.flows.decisions import decisions, record_decision
-from prefect_ratify.flows.gates import GATES, find_approval, gate, is_unattended, unattended
 from prefect_ratify.flows.run_folder import (
     Run,
     Settings,
     alone,
     evidence_digest,
+    finish_putting_aside,
     latest_run,
     load_project,
     open_run,
+    put_aside,
     require_ready,
     run_stage,
 )
-from prefect_ratify.flows.stakeholders import find_person, load_stakeholders
-from prefect_ratify.records import Approval, WorkedExample
+from prefect_ratify.records import WorkedExample
 
 
 @pytest.fixture
 def run(project: Path) -> Run:
-    return open_run(load_project(project), Settings())
+    return open_run(project, Settings())
 
 
 def test_the_same_inputs_are_the_same_run_and_fresh_is_a_new_one(project: Path, run: Run) -> None:
     loaded = load_project(project)
-    assert open_run(loaded, Settings()).folder == run.folder
-    assert open_run(loaded, Settings(seed=1)).folder != run.folder
-    fresh = open_run(loaded, Settings(), fresh=True)
+    assert open_run(project, Settings()).folder == run.folder
+    assert open_run(project, Settings(seed=1)).folder != run.folder
+    fresh = open_run(project, Settings(), fresh=True)
     assert fresh.folder != run.folder
-    assert open_run(loaded, Settings()).folder == fresh.folder, "without fresh, the newest of these inputs goes on"
+    assert open_run(project, Settings()).folder == fresh.folder, "without fresh, the newest of these inputs goes on"
     assert latest_run(loaded).folder == fresh.folder
 
 
 def test_fresh_never_takes_up_a_run_that_is_there(project: Path, run: Run) -> None:
-    loaded = load_project(project)
-    second = open_run(loaded, Settings(), fresh=True)
+    second = open_run(project, Settings(), fresh=True)
     shutil.rmtree(run.folder)
-    assert open_run(loaded, Settings(), fresh=True).folder != second.folder
+    assert open_run(project, Settings(), fresh=True).folder != second.folder
 
 
 def test_a_run_keeps_the_inputs_that_it_was_begun_with(project: Path, run: Run) -> None:
@@ -63,7 +61,7 @@ def test_an_empty_split_is_found_before_anything_is_written(project: Path, split
     scenarios = project / "scenarios.yaml"
     scenarios.write_text(scenarios.read_text().replace(f"split: {split}", f"split: {other}"))
     with pytest.raises(InputError, match=f"no scenario is in the split {split}"):
-        open_run(load_project(project), Settings())
+        open_run(project, Settings())
     assert not (project / ".ratify" / "runs").exists()
 
 
@@ -77,32 +75,6 @@ def test_a_worked_example_may_not_hold_a_held_out_scenario(project: Path) -> Non
         require_ready(leaky)
 
 
-def test_an_unattended_run_does_not_override_a_person(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    (run.folder / "prototype").mkdir()
-    evidence = evidence_digest(run, GATES["draft"])
-    refusal = Approval(gate="draft", evidence=evidence, decision="reject", approver="Ada", comment="", at="now")
-    record_decision(run.folder, refusal)
-    with unattended(), pytest.raises(NotApproved, match="does not override a person"):
-        gate(run, "draft")
-    assert decisions(run.folder) == [refusal]
-
-
-def test_an_environment_variable_does_not_switch_the_gates_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RATIFY_UNATTENDED", "1")
-    assert not is_unattended()
-    with unattended():
-        assert is_unattended()
-    assert not is_unattended()
-
-
-def test_an_unattended_approval_counts_only_unattended(run: Run) -> None:
-    (run.folder / "prototype").mkdir()
-    with unattended():
-        given = gate(run, "draft")
-        assert find_approval(run, "draft", given.evidence) == given
-    assert find_approval(run, "draft", given.evidence) is None
-
-
 def test_a_checkpoint_that_was_cut_off_while_written_is_not_gone_on_from(tmp_path: Path) -> None:
     for name in ("checkpoint-20", "checkpoint-100"):
         (tmp_path / name).mkdir()
@@ -114,10 +86,11 @@ def test_a_checkpoint_that_was_cut_off_while_written_is_not_gone_on_from(tmp_pat
 def test_an_edited_clause_is_another_run(project: Path, run: Run) -> None:
     policy = project / "policy.md"
     policy.write_text(policy.read_text().replace("Stay short", "Stay very short"))
-    assert open_run(load_project(project), Settings()).folder != run.folder
+    assert open_run(project, Settings()).folder != run.folder
 
 
-def test_only_one_process_works_on_a_run(run: Run) -> None:
+def test_only_one_process_works_on_a_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect_ratify.flows.run_folder.LONGEST_LOCK_WAIT", 0)
     with alone(run), pytest.raises(RatifyError, match="another process"), alone(run):
         pass
     with alone(run):  # free again
@@ -143,35 +116,30 @@ def test_a_project_without_a_run_has_no_latest(project: Path) -> None:
         latest_run(load_project(project))
 
 
-def test_people_are_found_by_name_in_any_case_and_nobody_else(tmp_path: Path) -> None:
-    path = tmp_path / "stakeholders.yaml"
-    path.write_text("people:\n  - {name: Ada, role: legal}\n  - {name: Bo}\n")
-    people = load_stakeholders(path)
-    assert [(p.name, p.role) for p in people] == [("Ada", "legal"), ("Bo", "")]
-    found = find_person(people, " ada ")
-    assert found is not None and found.name == "Ada"
-    assert find_person(people, "Eve") is None and find_person(people, "") is None
+def test_a_flow_run_that_comes_again_gets_the_run_that_it_began(project: Path) -> None:
+    begun = open_run(project, Settings(), fresh=True, flow_run="abc")
+    policy = project / "policy.md"
+    policy.write_text(policy.read_text() + "- [new] Say goodbye.\n")
+    again = open_run(project, Settings(), fresh=True, flow_run="abc")
+    assert again.folder == begun.folder
+    assert again.project.policy == begun.project.policy, "edits while a gate waits belong to another run"
+    assert open_run(project, Settings(), flow_run="def").folder != begun.folder
 
 
-def test_with_nobody_named_any_name_will_do_but_not_none(tmp_path: Path) -> None:
-    people = load_stakeholders(tmp_path / "missing.yaml")
-    assert people == () and find_person(people, " ") is None
-    found = find_person(people, "Eve")
-    assert found is not None and found.name == "Eve"
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "seen"),
-    [
-        ("people:\n  - {role: legal}\n", 2, "has no name"),
-        ("people:\n  - {name: Ada}\n  - {name: ada}\n", 3, "second time"),
-        ("people: Ada\n", 1, "a list is expected"),
-        ("persons: []\n", 1, "unknown key"),
-    ],
-)
-def test_mistakes_in_stakeholders_are_named_with_their_line(tmp_path: Path, text: str, line: int, seen: str) -> None:
-    path = tmp_path / "stakeholders.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=seen) as caught:
-        load_stakeholders(path)
-    assert f"stakeholders.yaml:{line}: " in str(caught.value)
+def test_stages_put_aside_are_kept_and_a_crash_between_is_mended(run: Run) -> None:
+    for stage in ("prototype", "refine", "regress"):
+        run.stage_folder(stage).mkdir()
+        (run.stage_folder(stage) / "file").write_text(stage)
+    before = evidence_digest(run, "policy")
+    assert (run.round, run.seed("refine")) == (1, 0)
+    (run.folder / "going-back.json").write_text('{"into": "1-policy", "stages": ["refine", "regress", "generate"]}')
+    (run.folder / "rounds" / "1-policy").mkdir(parents=True)
+    run.stage_folder("refine").rename(run.folder / "rounds" / "1-policy" / "refine")  # and then it was killed
+    finish_putting_aside(run)
+    assert not run.stage_folder("refine").exists() and not run.stage_folder("regress").exists()
+    assert run.stage_folder("prototype").exists()
+    assert evidence_digest(run, "policy", run.folder / "rounds" / "1-policy") == before
+    assert (run.round, run.seed("refine"), run.seed("generate")) == (2, 1, 0)
+    run.stage_folder("refine").mkdir()
+    put_aside(run, "policy", "refine")
+    assert run.earlier("refine") == run.folder / "rounds" / "2-policy" / "refine"

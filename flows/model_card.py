@@ -1,0 +1,54 @@
+"""The model card: what a finetuned model is, how it did, who approved it and who did not."""
+
+from __future__ import annotations
+
+from prefect_ratify.flows.compare import FINETUNED, Final
+from prefect_ratify.flows.evidence import comparison_table, escaped
+from prefect_ratify.flows.ledger import head_digest
+from prefect_ratify.flows.refine import refined_policy
+from prefect_ratify.flows.run_folder import Run, evidence_digest
+from prefect_ratify.flows.voting import dissent, standing, votes_on
+from prefect_ratify.records import digest
+from prefect_ratify.store import read_record
+
+
+def model_card(run: Run) -> str:
+    """The card in Markdown, with a header as model hubs read it."""
+    final = read_record(run.stage_folder("compare") / "comparison.json", Final)
+    evidence = evidence_digest(run, "release")
+    released = standing(run, "release", evidence, unattended=True)
+    approvals = [entry for entry in votes_on(run, "release", evidence) if entry.decision == released]
+    who = ", ".join(
+        escaped(entry.approver) + (f" ({escaped(entry.role)})" if entry.role else "") for entry in approvals
+    )
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        "tags: [prefect-ratify, trl]",
+        "---",
+        f"# {escaped(run.project.policy.title)}: the finetuned model",
+        "",
+        f"{escaped(run.settings.models.student)}, finetuned to keep a policy without being given it "
+        f"(policy {digest(refined_policy(run))[:16]}, run {run.id}).",
+        "",
+        f"**Release:** {released or 'not decided'}{f', by {who}' if who else ''}.",
+        "",
+        "## Held-out behaviour",
+        "",
+        *[comparison_table(c) + "\n" for c in final.comparisons if c.first in ("base", "refined")],
+        f"`{FINETUNED}` answers without any policy in its prompt.",
+        "",
+        "## Said against, or along with, what was approved",
+        "",
+        *(
+            f"- {entry.gate}, {escaped(entry.approver)}: {entry.decision}"
+            + (f", “{escaped(entry.comment)}”" if entry.comment else "")
+            for entry in dissent(run)
+        ),
+        *([] if dissent(run) else ["Nothing."]),
+        "",
+        f"Head of the ledger of decisions: `{head_digest(run.folder)}`",
+        "",
+    ]
+    return "\n".join(lines)

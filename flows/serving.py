@@ -1,0 +1,97 @@
+"""`ratify serve`: a server, the deployment and its worker on one machine, until it is stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from prefect_ratify.errors import InputError
+from prefect_ratify.flows.evidence import REPORTS_ADDRESS
+from prefect_ratify.flows.server import prefect_server
+from prefect_ratify.progress import say
+from prefect_ratify.store import private_folder
+
+# A worker that looks seldom keeps people waiting after each answer; a run that sends no heartbeat
+# cannot be seen to have died.
+SETTINGS = {"PREFECT_RUNNER_POLL_FREQUENCY": "2", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+PREFERRED_PORT = 4201
+
+
+def serve(folder: Path | None, *, notify: str = "", webhook: str = "", most: int = 2) -> None:
+    """Serve the path as a deployment; `folder` is the project that its form proposes.
+
+    At most `most` runs work at once; runs that wait at gates hold no process.
+    """
+    if folder is not None and not folder.is_dir():
+        raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with prefect_server() as url, report_server() as reports:
+        os.environ["PREFECT_API_URL"] = url  # for the runs' own processes
+        os.environ[REPORTS_ADDRESS] = reports
+        from prefect_ratify.flows.automations import create_automations
+        from prefect_ratify.flows.path import policy_to_model
+
+        made = create_automations(notify=notify, webhook=webhook)
+        page = url.removesuffix("/api")
+        say(f"Prefect: {page}")
+        say(f"automations: {', '.join(made)}")
+        if not notify and not webhook:
+            say("nobody is told when a gate waits: give --notify BLOCK (slack-webhook/team, …) or --webhook URL")
+        say(f"start a run at {page}/deployments, or: prefect deployment run policy-to-model/policy-to-model")
+        policy_to_model.serve(
+            name="policy-to-model",
+            parameters={"project": str(folder.resolve())} if folder else {},
+            limit=most,
+            print_starting_message=False,
+        )
+
+
+def publish_report(report: Path, name: str) -> str:
+    """The address at which people find a report, or '' where nothing serves reports."""
+    address = os.environ.get(REPORTS_ADDRESS, "")
+    if not address or not report.exists():
+        return ""
+    folder = private_folder() / "reports"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    shutil.copyfile(report, folder / name)
+    return f"{address}/{name}"
+
+
+@contextmanager
+def report_server() -> Iterator[str]:
+    """Serve the reports that runs have published to this machine; yields the address."""
+    folder = private_folder() / "reports"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    server = ThreadingHTTPServer(("127.0.0.1", _port()), partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def list_directory(self, path: str | os.PathLike[str]) -> None:
+        self.send_error(404)
+        return None
+
+
+def _port() -> int:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", PREFERRED_PORT))
+        except OSError:
+            return 0
+    return PREFERRED_PORT
