@@ -1,8 +1,8 @@
 """The two automations that gates need in Prefect.
 
 One tells people that a gate waits. The other marks a run crashed whose process died: it hears
-no heartbeat for ninety seconds after the last. A run that waits at a gate sends none either, so
-*Suspended* is among what it expects, and so is *Rejected*, a state of our own.
+no heartbeat for longer than two of them are apart. A run that waits at a gate sends none either,
+so *Suspended* is among what it expects, and so is *Rejected*, a state of our own.
 
 `prefect deploy` makes them as a build step (see prefect.yaml), `ratify serve` by itself. Made
 again, they replace those of the same name.
@@ -25,7 +25,7 @@ WAITS, DIED = "ratify: a gate waits", "ratify: a run died"
 SUBJECT = "A gate waits for a decision"
 BODY = "{{ flow.name }} ({{ flow_run.name }}) waits for a decision: {{ flow_run | ui_url }}"
 PAYLOAD = '{"text": "' + BODY + '", "flow_run": "{{ flow_run.id }}", "url": "{{ flow_run | ui_url }}"}'
-SILENCE = timedelta(seconds=90)
+SILENCE = timedelta(seconds=400)  # Prefect's heartbeats are 180 seconds apart, where nothing else is set
 ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed", "Rejected", "TimedOut", "Suspended", "Paused")
 OUR_FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": FLOW}
 

@@ -50,7 +50,7 @@ def publish(run: Run, gate: str, votes: Sequence[LedgerEntry]) -> str:
 
     parts = [f"# {QUESTIONS[gate]}", _votes(votes), summary(run, gate), details(run, gate)]
     artifact = create_markdown_artifact(
-        markdown="\n\n".join(part for part in parts if part), key=f"gate-{gate}", description=QUESTIONS[gate]
+        markdown="\n\n".join(part for part in parts if part), key=f"gate-{gate}-{run.id}", description=QUESTIONS[gate]
     )
     return f"/v2/artifacts/artifact/{artifact}"
 
@@ -92,11 +92,10 @@ def details(run: Run, gate: str) -> str:
         return "\n\n".join([_asked(run), _wording(run), _side_by_side(run, "regress", ("draft", "refined"))])
     if gate == "data":
         sampled = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
-        rows = [
-            f"| {escaped(row.prompt[-1].content)} | {escaped(row.completion[0].content)} |"
-            for row in sampled[:: max(1, len(sampled) // SHOWN_ROWS)][:SHOWN_ROWS]
-        ]
-        return "| request | answer to learn |\n|---|---|\n" + "\n".join(rows)
+        chosen = sampled[:: max(1, len(sampled) // SHOWN_ROWS)][:SHOWN_ROWS]
+        return "## Some rows\n\n" + _listed(
+            [[(row.prompt[-1].content, ""), (row.completion[0].content, "answer to learn")] for row in chosen]
+        )
     return _side_by_side(run, "compare", ("base", "refined", "finetuned")) + f"\n\n{_report_link(run)}"
 
 
@@ -187,19 +186,25 @@ def _marked(old: str, new: str) -> str:
 
 
 def _side_by_side(run: Run, stage: str, names: Sequence[str]) -> str:
-    """The first answers to some scenarios, a column a condition."""
+    """The first answers to some scenarios, under each condition."""
     held_out = stage == "compare"
     files = [run.stage_folder("prototype"), run.stage_folder(stage)]
     found = [r for folder in files for r in read_records(folder / "responses.jsonl", Response)]
     texts = {(r.scenario_id, r.condition): r.text for r in found if r.sample == 0}
     # Who tunes a wording must not read how it does on the held-out scenarios.
     scenarios = run.project.suite.split("held_out" if held_out else "develop")[:SHOWN_ROWS]
-    rows = [
-        f"| {escaped(s.query)} | " + " | ".join(escaped(texts.get((s.id, name), "–")) for name in names) + " |"
-        for s in scenarios
-    ]
-    head = f"| request | {' | '.join(names)} |\n|---|" + "---|" * len(names)
-    return "\n".join(["## Some answers", "", head, *rows])
+    shown = [[(s.query, "")] + [(texts.get((s.id, name), "–"), name) for name in names] for s in scenarios]
+    return "## Some answers\n\n" + _listed(shown)
+
+
+def _listed(rows: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """Long texts, each with its label: tables of the classic UI do not break lines."""
+    lines = []
+    for (request, _), *answers in rows:
+        lines += [f"**{escaped(request)}**", ""]
+        for text, label in answers:
+            lines += [f"> *{escaped(label)}:* {escaped(text)}", ""]
+    return "\n".join(lines)
 
 
 def _report_link(run: Run) -> str:

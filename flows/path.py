@@ -35,7 +35,12 @@ WORK = {
 APPROVED_BEFORE = {"refine": ("draft",), "generate": ("policy",), "train": ("policy", "data"), "compare": ("data",)}
 
 
-@flow(name="policy-to-model", flow_run_name="{project}", log_prints=False)
+def run_name() -> str:
+    """What Prefect calls a run: its project."""
+    return Path(str(runtime.flow_run.parameters.get("project", ""))).name
+
+
+@flow(name="policy-to-model", flow_run_name=run_name, log_prints=False)
 def policy_to_model(project: str, settings: Settings | None = None, fresh: bool = False) -> str | State[str]:
     """Carry the policy in the folder `project` to a finetuned model; returns the run's folder.
 

@@ -19,9 +19,7 @@ from prefect_ratify.flows.server import prefect_server
 from prefect_ratify.progress import say
 from prefect_ratify.store import private_folder
 
-# A worker that looks seldom keeps people waiting after each answer; a run that sends no heartbeat
-# cannot be seen to have died.
-SETTINGS = {"PREFECT_RUNNER_POLL_FREQUENCY": "2", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+POLL_SECONDS = "2"  # a worker that looks seldom keeps people waiting after each answer
 PREFERRED_PORT = 4201
 
 
@@ -32,8 +30,7 @@ def serve(folder: Path | None, *, notify: str = "", webhook: str = "", most: int
     """
     if folder is not None and not folder.is_dir():
         raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", POLL_SECONDS)
     with prefect_server() as url, report_server() as reports:
         os.environ["PREFECT_API_URL"] = url  # for the runs' own processes
         os.environ[REPORTS_ADDRESS] = reports

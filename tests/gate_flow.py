@@ -56,7 +56,7 @@ train.tuned_model = compare.tuned_model = lambda run: FakeModel(lambda call: ANS
 path.WORK.update(generate=quick_generate, train=quick_train)
 
 
-@flow(name="policy-to-model", flow_run_name="{project}")
+@flow(name="policy-to-model", flow_run_name=path.run_name)
 def policy_to_model(project: str, settings: Settings | None = None, fresh: bool = False) -> str | State[str]:
     """The path itself."""
     return path.policy_to_model.fn(project, settings, fresh)  # type: ignore[return-value]

@@ -92,10 +92,12 @@ def connected(server: Server) -> Iterator[Server]:
     from prefect.client.orchestration import get_client
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     server.start()
-    with temporary_settings({PREFECT_API_URL: server.url}), get_client(sync_client=True) as client:
+    # Stopping the thread that sends heartbeats takes longer than a run does here.
+    settings = {PREFECT_API_URL: server.url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         server.client = client
         yield server
         APILogWorker.drain_all(timeout=10)
