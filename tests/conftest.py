@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from prefect_ratify.command_line import ENVIRONMENT, main
 from prefect_ratify.local_models import LocalModel, load_local
+
+if TYPE_CHECKING:
+    from tests.gate_server import Server
 
 for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
@@ -27,6 +31,15 @@ def private_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("private")
     os.environ["RATIFY_PRIVATE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(prefect_home: Path) -> Iterator[Server]:
+    """One Prefect server for all tests that need one and do not kill it."""
+    from tests.gate_server import Server, connected
+
+    with connected(Server(prefect_home, 4310)) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.gate_server import Case, Phone, Server, connected, until
+from tests.gate_server import Case, Phone, Server, until
 
 pytestmark = pytest.mark.model
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -27,18 +27,12 @@ PEOPLE = "people: [{name: Ada, role: legal}, {name: Ben}]\ngates: {draft: {appro
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium here; Debian's package `chromium` has it")
-    with connected(Server(tmp_path_factory.mktemp("prefect"), 4312)) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def page(server: Server) -> Iterator[Any]:
+def page() -> Iterator[Any]:
     """A page of a headless browser that speaks to loopback alone."""
     from playwright.sync_api import sync_playwright
 
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium here; Debian's package `chromium` has it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         found = browser.new_page(viewport={"width": 1300, "height": 1000})
@@ -137,6 +131,23 @@ def test_a_form_without_a_decision_or_with_half_a_code_is_not_sent(page: Any, ca
     page.wait_for_timeout(1000)
     shot(page, f"{ui}-half-a-code")
     assert case.state.name == "Suspended" and case.ledger == ()
+
+
+@pytest.mark.parametrize("ui", list(UIS))
+def test_retry_asks_anew(page: Any, case: Case, ui: str) -> None:
+    case.force("FAILED")
+    page.goto(f"{case.server.url.removesuffix('/api')}{'/v2' if ui == 'v2' else ''}/runs/flow-run/{case.id}")
+    if ui == "v2":
+        page.locator("button:has(svg.lucide-more-vertical), button:has(svg.lucide-ellipsis-vertical)").first.click()
+        page.get_by_role("menuitem", name="Retry").click()
+    else:
+        page.get_by_role("button", name="Retry").first.click()
+    page.wait_for_timeout(700)
+    shot(page, f"{ui}-retry")
+    page.get_by_role("button", name="Retry", exact=True).last.click()
+    until(lambda: case.state.name == "AwaitingRetry", 20)
+    assert case.work() == "Suspended"
+    assert case.ledger == () and not case.run.stage_folder("refine").exists()
 
 
 def test_the_evidence_opens_from_the_form_with_its_picture(page: Any, case: Case) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.run_folder import STAGES, latest_run, load_project
+from tests.gate_server import Server
 
 pytestmark = pytest.mark.model
 SLICE = ["--limit", "3", "--samples", "1", "--sft-steps", "3"]
@@ -26,13 +27,17 @@ def command(project: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "prefect_ratify", "run", str(project), *SLICE, *arguments]
 
 
-def environment(prefect_home: Path) -> dict[str, str]:
-    return {**os.environ, "PREFECT_HOME": str(prefect_home), "SECRET_API_KEY": "sk-never-written"}
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OPENAI_API_KEY": "sk-never-written", **more}
 
 
-def run(project: Path, prefect_home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(project: Path, server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(project, *arguments), env=environment(prefect_home), text=True, capture_output=True, timeout=400
+        command(project, *arguments),
+        env=environment(PREFECT_HOME=str(server.home), PREFECT_API_URL=server.url),
+        text=True,
+        capture_output=True,
+        timeout=400,
     )
 
 
@@ -53,7 +58,7 @@ def listens(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> tuple[Path, str]:
+def finished(tmp_path_factory: pytest.TempPathFactory, server: Server) -> tuple[Path, str]:
     """A project whose run was killed in the middle of a stage, started again and finished."""
     from prefect_ratify.command_line import main
 
@@ -61,17 +66,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> tu
     assert main(["init", str(project), "--example", "legal-advice"]) == 0
     killed = subprocess.Popen(
         command(project, "--unattended"),
-        env=environment(prefect_home),
+        env=environment(PREFECT_HOME=str(tmp_path_factory.mktemp("prefect of its own"))),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     until(lambda: bool(list(project.glob(".ratify/runs/*/generate.part"))), "the run does not reach the generate stage")
-    server = next(int(line.rsplit(":", 1)[1]) for line in killed.stderr or () if line.startswith("Prefect: "))
+    port = next(int(line.rsplit(":", 1)[1]) for line in killed.stderr or () if line.startswith("Prefect: "))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    until(lambda: not listens(server), "the killed run's Prefect server goes on")
-    again = run(project, prefect_home, "--unattended")
+    until(lambda: not listens(port), "the killed run's Prefect server goes on")
+    again = run(project, server, "--unattended")
     assert again.returncode == 0, again.stderr
     return project, again.stderr + again.stdout
 
@@ -82,15 +87,13 @@ def test_a_killed_run_goes_on_from_the_last_finished_stage(finished: tuple[Path,
     assert stage_lines(output, ": done in") == ["generate", "train", "compare"]
 
 
-def test_finished_stages_are_not_run_again_and_with_fresh_they_are(
-    finished: tuple[Path, str], prefect_home: Path
-) -> None:
+def test_finished_stages_are_not_run_again_and_with_fresh_they_are(finished: tuple[Path, str], server: Server) -> None:
     project, _ = finished
     first = latest_run(load_project(project))
-    again = run(project, prefect_home, "--unattended")
+    again = run(project, server, "--unattended")
     assert again.returncode == 0, again.stderr
     assert stage_lines(again.stderr, "done before, not run again") == list(STAGES)
-    fresh = run(project, prefect_home, "--unattended", "--fresh")
+    fresh = run(project, server, "--unattended", "--fresh")
     assert fresh.returncode == 0, fresh.stderr
     assert stage_lines(fresh.stderr, ": done in") == list(STAGES)
     second = latest_run(load_project(project))
@@ -131,9 +134,9 @@ def test_the_report_says_in_red_that_nobody_approved(finished: tuple[Path, str])
     assert links and all(link.startswith(("#", "data:")) for link in links), "the report stands alone"
 
 
-def test_no_secret_is_written_anywhere(finished: tuple[Path, str], prefect_home: Path) -> None:
+def test_no_secret_is_written_anywhere(finished: tuple[Path, str], server: Server) -> None:
     project, _ = finished
-    for folder in (project, prefect_home):
+    for folder in (project, server.home):
         for path in folder.rglob("*"):
             if path.is_file() and path.suffix != ".safetensors":
                 assert b"sk-never-written" not in path.read_bytes(), path
