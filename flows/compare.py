@@ -16,7 +16,6 @@ from prefect_ratify.scenarios.comparing import Comparison, Rate, rates
 from prefect_ratify.scenarios.comparing import compare as compare_verdicts
 from prefect_ratify.scenarios.judging import EXPECTATION, judge, judge_expectations
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.store import read_records, write_record, write_records
 
 FINETUNED = "finetuned"
@@ -58,8 +57,9 @@ def compare(run: Run, folder: Path) -> None:
     """Answer, judge and audit the held-out scenarios under every condition, and compare."""
     suite, policy = run.project.suite, refined_policy(run)
     held_out, unrelated = suite.split("held_out"), suite.unrelated_split("held_out")
-    answers = {c.name: _answer(run, held_out, c, run.settings.samples) for c in conditions(run)}
-    off_topic = {c.name: _answer(run, unrelated, c, run.settings.unrelated_samples) for c in conditions(run)}
+    samples, unrelated_samples = run.settings.samples, run.settings.unrelated_samples
+    answers = {c.name: run.answer(held_out, c, samples=samples) for c in conditions(run)}
+    off_topic = {c.name: run.answer(unrelated, c, samples=unrelated_samples) for c in conditions(run)}
     verdicts = {name: run.judge(policy, held_out, given) for name, given in answers.items()}
     audits = {name: _audit(given, held_out, policy, suite.audits) for name, given in answers.items()}
     applied = {name: run.judge_everywhere(policy, unrelated, given) for name, given in off_topic.items()}
@@ -82,11 +82,6 @@ def compare(run: Run, folder: Path) -> None:
     write_records(folder / "unrelated_responses.jsonl", [r for given in off_topic.values() for r in given])
     write_records(folder / "unrelated_verdicts.jsonl", [v for given in applied.values() for v in given])
     write_record(folder / "comparison.json", final)
-
-
-def _answer(run: Run, scenarios: Sequence[Scenario], condition: Condition, samples: int) -> list[Response]:
-    settings = run.settings
-    return run_suite(scenarios, condition, run.store, sampling=settings.sampling, samples=samples, seed=settings.seed)
 
 
 def _audit(

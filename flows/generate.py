@@ -23,7 +23,6 @@ from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.records import Demonstration, Policy
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.store import write_record, write_records, write_text
 
 Rows = tuple[list[Demonstration], dict[str, int], dict[str, dict[str, int]]]
@@ -35,14 +34,7 @@ def generate(run: Run, folder: Path) -> None:
     scenarios = suite.split("develop")
     rows, lost, tallies = _revised(run, policy) if run.settings.models.critic else _composed(run, policy)
     unrelated = suite.unrelated_split("develop")
-    own = run_suite(
-        unrelated,
-        Condition("student", run.student()),
-        run.store,
-        sampling=run.settings.sampling,
-        samples=1,
-        seed=run.seed("generate"),
-    )
+    own = run.answer(unrelated, Condition("student", run.student()), seed=run.seed("generate"))
     kept, lost_own = retain(unrelated, own, policy, run.seed("generate"))
     counts = DataCounts(
         scenarios=len(scenarios),
@@ -73,9 +65,7 @@ def _revised(run: Run, policy: Policy) -> Rows:
     """Critique and revision by a capable model; rows whose revision a clause refuses are lost."""
     scenarios = run.project.suite.split("develop")
     responder = Condition("responder", run.model("responder"))
-    answers = run_suite(
-        scenarios, responder, run.store, sampling=run.settings.sampling, samples=1, seed=run.seed("generate")
-    )
+    answers = run.answer(scenarios, responder, seed=run.seed("generate"))
     critic_model = ModelCritic(run.model("critic"), run.store, requests(run.folder, "data", "release"))
     revisions, lost = revise_all(scenarios, answers, policy, critic_model)
     final = [

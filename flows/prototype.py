@@ -9,7 +9,6 @@ from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.records import Record, Scenario, Verdict
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.store import write_record, write_records
 
 
@@ -32,9 +31,7 @@ def prototype(run: Run, folder: Path) -> None:
     model = run.model("responder")
     responses, verdicts = [], []
     for condition in (Condition("base", model), Condition("draft", model, preamble(policy))):
-        answered = run_suite(
-            scenarios, condition, run.store, sampling=run.settings.sampling, samples=1, seed=run.settings.seed
-        )
+        answered = run.answer(scenarios, condition)
         responses += answered
         verdicts += run.judge(policy, scenarios, answered)
     write_records(folder / "responses.jsonl", responses)

@@ -10,17 +10,13 @@ from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.records import Verdict
 from prefect_ratify.scenarios.comparing import compare
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.store import read_records, write_record, write_records
 
 
 def regress(run: Run, folder: Path) -> None:
     """Compare refined with draft, on every scenario."""
     policy, scenarios = refined_policy(run), run.project.suite.scenarios
-    condition = Condition("refined", run.model("responder"), preamble(policy))
-    responses = run_suite(
-        scenarios, condition, run.store, sampling=run.settings.sampling, samples=1, seed=run.settings.seed
-    )
+    responses = run.answer(scenarios, Condition("refined", run.model("responder"), preamble(policy)))
     refined = run.judge(policy, scenarios, responses)
     drafted = [
         v for v in read_records(run.stage_folder("prototype") / "verdicts.jsonl", Verdict) if v.condition == "draft"

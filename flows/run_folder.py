@@ -40,6 +40,8 @@ from prefect_ratify.records import (
 )
 from prefect_ratify.scenarios.judging import JudgeModel, judge
 from prefect_ratify.scenarios.precedents import load_precedents
+from prefect_ratify.scenarios.running import Condition
+from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.scenarios.suite import Suite, load_suite
 from prefect_ratify.store import read_json, write_json, write_text
 
@@ -133,6 +135,13 @@ class Run:
         if not isinstance(model, LocalModel):
             raise InputError(f"the student {model.name!r} is remote", "give 'embedded' or a checkpoint folder")
         return model
+
+    def answer(
+        self, scenarios: Sequence[Scenario], condition: Condition, *, samples: int = 1, seed: int | None = None
+    ) -> list[Response]:
+        """Answers with the run's sampling, store and seed; see `scenarios.running.run`."""
+        seed = self.settings.seed if seed is None else seed
+        return run_suite(scenarios, condition, self.store, sampling=self.settings.sampling, samples=samples, seed=seed)
 
     def judge(self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response]) -> list[Verdict]:
         """Verdicts by precedents, checks and the judge model, where there is one."""

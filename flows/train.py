@@ -15,7 +15,6 @@ from prefect_ratify.local_models import LocalModel, checkpoint_digest
 from prefect_ratify.progress import say
 from prefect_ratify.records import PreferencePair, Response, Scenario
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.store import write_json, write_records
 
 
@@ -57,14 +56,8 @@ def _sample_pairs(run: Run, tuned: LocalModel) -> list[PreferencePair]:
     policy, suite, settings = refined_policy(run), run.project.suite, run.settings
 
     def answer(scenarios: Sequence[Scenario]) -> list[Response]:
-        return run_suite(
-            scenarios,
-            Condition("tuned", tuned),
-            run.store,
-            sampling=settings.sampling,
-            samples=settings.preference_samples,
-            seed=settings.seed + 1,
-        )
+        samples = settings.preference_samples
+        return run.answer(scenarios, Condition("tuned", tuned), samples=samples, seed=settings.seed + 1)
 
     most = settings.preference_prompts
     scenarios, unrelated = suite.split("develop")[:most], suite.unrelated_split("develop")[:most]

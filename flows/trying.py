@@ -15,7 +15,6 @@ from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.progress import say
 from prefect_ratify.records import Message, Response, Scenario, Verdict, digest
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.scenarios.running import run as run_suite
 
 TITLES = {
     "base": "without the policy",
@@ -55,9 +54,7 @@ def try_query(folder: Path, query: str, settings: Settings) -> list[Trial]:
     )
     trials = []
     for condition in _conditions(run):
-        answered = run_suite(
-            [scenario], condition, run.store, sampling=run.settings.sampling, samples=1, seed=run.settings.seed
-        )
+        answered = run.answer([scenario], condition)
         trials += [Trial(r, tuple(run.judge(project.policy, [scenario], [r]))) for r in answered]
     return trials
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,7 +184,9 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.codes import is_enrolled
     from prefect_ratify.flows.run_folder import load_project
+    from prefect_ratify.scenarios.precedents import dangling
     from prefect_ratify.scenarios.suite import misjudged
 
     problems: list[InputError] = []
@@ -199,6 +202,10 @@ def _check(options: argparse.Namespace) -> int:
         did = "refuses a good reply" if found.said == "good" else "accepts a bad reply"
         line = f"{place}: the check of clause {found.clause_id!r} {did} ({found.reason}): {found.reply}"
         print(one_line(line), file=sys.stderr)
+    scenario_ids = {scenario.id for scenario in (*suite.scenarios, *suite.unrelated)}
+    unused = dangling(project.precedents, policy.clause_ids, scenario_ids)
+    for line in unused:
+        print(one_line(f"{options.folder / 'precedents.jsonl'}: {line}"), file=sys.stderr)
     print(
         f"{policy.title}: {len(policy.clauses)} clauses; {len(suite.split('develop'))} develop and "
         f"{len(suite.split('held_out'))} held-out scenarios; {len(suite.unrelated)} unrelated requests."
@@ -209,7 +216,10 @@ def _check(options: argparse.Namespace) -> int:
             print(f"  {clause.id}: no check; its verdicts need a judge model (--judge), or are undecided")
         elif not guide.examples:
             print(f"  {clause.id}: no worked examples; the embedded model cannot write training sentences for it")
-    return 2 if wrong else 0
+    for person in project.stakeholders.people:
+        if not is_enrolled(person.name):
+            print(f"  {person.name} has no one-time codes on this machine: ratify enroll {shlex.quote(person.name)}")
+    return 2 if wrong or unused else 0
 
 
 def _try(options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,6 +26,17 @@ def load_precedents(path: Path) -> tuple[Precedent, ...]:
                 place = ".".join(str(part) for part in what["loc"])
                 raise InputError(f"{place}: {what['msg']}", path=path, line=number) from None
     return tuple(rulings)
+
+
+def dangling(precedents: Sequence[Precedent], clause_ids: Collection[str], scenario_ids: Collection[str]) -> list[str]:
+    """A line for each ruling that can never apply, since it names no clause or scenario that there is."""
+    lines = []
+    for number, precedent in enumerate(precedents, 1):
+        if precedent.clause_id not in clause_ids:
+            lines.append(f"ruling {number} is on clause {precedent.clause_id!r}, which the policy does not have")
+        elif precedent.scenario_id not in scenario_ids:
+            lines.append(f"ruling {number} is on scenario {precedent.scenario_id!r}, which the suite does not have")
+    return lines
 
 
 def ruling_on(response: Response, clause_id: str, precedents: Sequence[Precedent]) -> Precedent | None:

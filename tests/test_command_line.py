@@ -16,6 +16,7 @@ import pytest
 from prefect_ratify import embedded, local_models
 from prefect_ratify.command_line import main
 from prefect_ratify.policy_modules import models
+from prefect_ratify.records import Precedent
 
 ROOT = Path(__file__).parent.parent
 Edit = Callable[[Path], None]
@@ -372,3 +373,15 @@ def test_an_interrupted_run_says_how_to_go_on(
     monkeypatch.setattr("prefect_ratify.flows.run_folder.load_project", interrupt)
     assert main(["check", str(starter)]) == 130
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_check_names_people_without_codes_and_rulings_that_point_nowhere(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "stakeholders.yaml").write_text("people: [{name: Ada Lovelace}]\n")
+    assert main(["check", str(project)]) == 0
+    assert "ratify enroll 'Ada Lovelace'" in capsys.readouterr().out
+    ruling = Precedent(scenario_id="x", response="z", clause_id="y", outcome="upheld", by="Ada")
+    (project / "precedents.jsonl").write_text(ruling.model_dump_json() + "\n")
+    assert main(["check", str(project)]) == 2
+    assert "precedents.jsonl: ruling 1 is on clause 'y'" in capsys.readouterr().err

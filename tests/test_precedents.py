@@ -11,7 +11,7 @@ from prefect_ratify.records import Clause, Message, Policy, Precedent, Response,
 from prefect_ratify.scenarios.checks import parse_check
 from prefect_ratify.scenarios.judging import judge, judge_expectations
 from prefect_ratify.scenarios.located_yaml import parse_yaml
-from prefect_ratify.scenarios.precedents import load_precedents
+from prefect_ratify.scenarios.precedents import dangling, load_precedents
 
 POLICY = Policy(title="T", clauses=(Clause(id="sorry", text="Say sorry.", polarity="must"),))
 SCENARIO = Scenario(id="s", messages=(Message(role="user", content="q"),), clause_ids=("sorry",), split="develop")
@@ -62,3 +62,12 @@ def test_what_one_scenario_expects_is_judged_for_its_responses_alone() -> None:
     other = response("sorry").model_copy(update={"scenario_id": "other"})
     found = judge_expectations([response("sorry"), response("no"), other, response("", "Timeout")], {"s": CHECK})
     assert [verdict.outcome for verdict in found] == ["upheld", "violated", "undecided"]
+
+
+def test_a_ruling_that_can_never_apply_is_named() -> None:
+    here = ruling("upheld")
+    lost = [here.model_copy(update={"clause_id": "gone"}), here.model_copy(update={"scenario_id": "nowhere"})]
+    assert dangling([here, *lost], {"sorry"}, {here.scenario_id}) == [
+        "ruling 2 is on clause 'gone', which the policy does not have",
+        "ruling 3 is on scenario 'nowhere', which the suite does not have",
+    ]
