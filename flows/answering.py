@@ -6,16 +6,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
+from filelock import FileLock, Timeout
+
 from prefect_ratify.errors import InputError, RatifyError, one_line
-from prefect_ratify.flows.run_folder import Run, latest_run, load_project, run_in
+from prefect_ratify.flows.run_folder import WAITING, Run, latest_run, load_project, run_in
 from prefect_ratify.records import Decision
 from prefect_ratify.store import read_json
 
 DECISIONS = get_args(Decision)
-WAITING = "waiting.json"
 LONGEST_SETTLING = 5  # seconds
+LONGEST_COMMENT = 4000  # characters, as the form says
+PAGE = 200  # of Prefect's
 
 
 def waiting_gate(folder: Path, run_id: str = "") -> str:
@@ -55,15 +59,30 @@ def answer_gate(folder: Path, decision: str, approver: str, comment: str, code: 
         if not (len(code) == 6 and code.isdecimal() and code.isascii()):
             raise InputError("a decision needs the six digits of a one-time code", "give --code")
         answer["code"] = code
+    if len(comment) > LONGEST_COMMENT:
+        raise InputError(f"the comment has {len(comment)} characters", f"at most {LONGEST_COMMENT} are taken")
     waiting = read_json(run.folder / WAITING)
+    _require_known(waiting["api"])
+    if not waiting["suspended"] and not _is_held(run.folder):
+        raise RatifyError(f"the process of run {run.id} has ended; go on with: ratify run {folder}, and answer then")
     refused = _resume(waiting, answer)
     deadline = time.monotonic() + LONGEST_SETTLING
     while "not paused" in refused and time.monotonic() < deadline:
         time.sleep(0.5)  # the run has said that it waits, and is about to
         refused = _resume(waiting, answer)
     if refused:
-        raise RatifyError(f"the answer was not taken: {one_line(refused)}")
+        hint = f"ratify gates {folder} says how the run stands; Retry in Prefect asks again"
+        raise RatifyError(f"the answer was not taken: {one_line(refused)}; {hint}")
     return f"gate {waiting['gate']}: {decision}, by {approver}; ratify gates {folder} shows what it came to"
+
+
+def _require_known(api: str) -> None:
+    """RatifyError where a run's folder names a server that is none of ours: it would learn the code."""
+    from prefect.settings import PREFECT_API_URL
+
+    ours = str(PREFECT_API_URL.value() or "").rstrip("/")
+    if api.rstrip("/") != ours and urlsplit(api).hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise RatifyError(f"the run waits at {one_line(api, 100)}; set PREFECT_API_URL to it where you know it")
 
 
 def _resume(waiting: dict[str, Any], answer: dict[str, str]) -> str:
@@ -76,7 +95,8 @@ def _resume(waiting: dict[str, Any], answer: dict[str, str]) -> str:
             result = client.resume_flow_run(waiting["flow_run"], run_input=answer)
     except Exception as error:
         raise RatifyError(
-            f"the Prefect server did not take the answer ({one_line(str(error), 200)}); does it still run?"
+            f"the Prefect server did not take the answer ({one_line(str(error), 200)}); "
+            "start it again, for example with ratify serve"
         ) from None
     if result.status.value == "ACCEPT":
         return ""
@@ -94,9 +114,24 @@ def waiting_gates(folder: Path) -> list[dict[str, Any]]:
     ]
     states: dict[str, str] = {}
     for api in {waiting["api"] for waiting in found}:
-        states.update(_states(api, [waiting["flow_run"] for waiting in found if waiting["api"] == api]))
-    listed = [{**waiting, "state": states.get(waiting["flow_run"], "unknown to Prefect")} for waiting in found]
-    return sorted(listed, key=lambda waiting: str(waiting["since"]))
+        there = [waiting["flow_run"] for waiting in found if waiting["api"] == api]
+        for first in range(0, len(there), PAGE):
+            states.update(_states(api, there[first : first + PAGE]))
+    for waiting in found:
+        ended = not waiting["suspended"] and not _is_held(folder / ".ratify" / "runs" / waiting["run"])
+        waiting["state"] = "its process has ended" if ended else states.get(waiting["flow_run"], "unknown to Prefect")
+    return sorted(found, key=lambda waiting: str(waiting["since"]))
+
+
+def _is_held(run_folder: Path) -> bool:
+    """Whether a process works on a run, or waits for an answer in it."""
+    lock = FileLock(run_folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def _states(api: str, flow_runs: Sequence[str]) -> dict[str, str]:

@@ -10,28 +10,35 @@ again, they replace those of the same name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.events.actions import CallWebhook, ChangeFlowRunState, SendNotification
+from prefect.events.actions import CallWebhook, ChangeFlowRunState, DoNothing, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.states import StateType
 
 from prefect_ratify.errors import InputError, RatifyError, one_line
+from prefect_ratify.flows.path import FLOW
 
-FLOW = "policy-to-model"
 WAITS, DIED = "ratify: a gate waits", "ratify: a run died"
 SUBJECT = "A gate waits for a decision"
-BODY = "{{ flow.name }} ({{ flow_run.name }}) waits for a decision: {{ flow_run | ui_url }}"
-PAYLOAD = '{"text": "' + BODY + '", "flow_run": "{{ flow_run.id }}", "url": "{{ flow_run | ui_url }}"}'
+# Without the run's name, which anybody may have chosen: it cannot be escaped for every messenger.
+BODY = "A run of {{ flow.name }} waits for a decision: {{ flow_run | ui_url }}"
+PAYLOAD = (
+    '{"text": {{ ("A run waits for a decision: " ~ (flow_run | ui_url)) | tojson }},'
+    ' "project": {{ flow_run.name | tojson }}, "flow_run": "{{ flow_run.id }}",'
+    ' "url": {{ flow_run | ui_url | tojson }}}'
+)
 SILENCE = timedelta(seconds=400)  # Prefect's heartbeats are 180 seconds apart, where nothing else is set
+JSON = {"Content-Type": "application/json"}
 ENDINGS = ("Completed", "Failed", "Cancelled", "Crashed", "Rejected", "TimedOut", "Suspended", "Paused")
 OUR_FLOW = {"prefect.resource.role": "flow", "prefect.resource.name": FLOW}
 
 
-def create_automations(notify: str = "", webhook: str = "") -> dict[str, Any]:
-    """Make both, the first only where there is somebody to tell; returns them by name.
+def create_automations(notify: str = "", webhook: str = "") -> dict[str, str]:
+    """Make both; returns their ids by name. With nobody to tell, the one that tells does nothing yet.
 
     `notify` names a notification block (`slack-webhook/team`), `webhook` is an address that gets
     the message as JSON; it is kept as a secret in a block.
@@ -43,10 +50,9 @@ def create_automations(notify: str = "", webhook: str = "") -> dict[str, Any]:
         )
         if webhook:
             actions.append(CallWebhook(block_document_id=_webhook_block(webhook), payload=PAYLOAD))
-        if actions:
-            automations.insert(0, _waits(actions))
-        made = {automation.name: _replace(client, automation) for automation in automations}
-    return made
+        automations.append(_waits(actions or [DoNothing()]))
+        _delete(client, [WAITS, DIED])
+        return {automation.name: str(client.create_automation(automation)) for automation in automations}
 
 
 def _waits(actions: list[Any]) -> AutomationCore:
@@ -89,11 +95,10 @@ def _died() -> AutomationCore:
     )
 
 
-def _replace(client: SyncPrefectClient, automation: AutomationCore) -> str:
+def _delete(client: SyncPrefectClient, names: Sequence[str]) -> None:
     for old in client.request("POST", "/automations/filter", json={}).json():
-        if old["name"] == automation.name:
+        if old["name"] in names:
             client.request("DELETE", "/automations/{id}", path_params={"id": old["id"]}).raise_for_status()
-    return str(client.create_automation(automation))
 
 
 def _block(client: SyncPrefectClient, name: str) -> Any:
@@ -111,6 +116,8 @@ def _webhook_block(address: str) -> Any:
     from prefect.blocks.webhook import Webhook
 
     try:
-        return Webhook(method="POST", url=address, allow_private_urls=True).save("ratify-gates", overwrite=True)
+        return Webhook(method="POST", url=address, headers=JSON, allow_private_urls=True).save(
+            "ratify-gates", overwrite=True
+        )
     except ValueError as error:
         raise RatifyError(f"the webhook cannot be kept: {one_line(str(error), 200)}") from None

@@ -6,8 +6,8 @@ a person proves themselves with something worthless once used: a time-based one-
 private folder, and nowhere else.
 
 A code counts where it was right when the server got it, one step early or late (RFC 6238,
-section 5.2), and once. After five wrong codes in a row a person's answers do not count for a
-quarter of an hour (RFC 4226, section 7.3).
+section 5.2), and once. After five wrong codes with no right one between, a person's answers do
+not count for a quarter of an hour (RFC 4226, section 7.3).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyotp
 from filelock import FileLock
 
 from prefect_ratify.errors import InputError
+from prefect_ratify.flows.stakeholders import name_key
 from prefect_ratify.store import private_folder, read_json, write_private
 
 ISSUER = "prefect-ratify"
@@ -39,18 +40,18 @@ def enroll(name: str, *, replace: bool = False) -> str:
         raise InputError("a name is needed", "ratify enroll NAME")
     with _locked():
         seeds = _read("seeds.json")
-        if name.lower() in seeds and not replace:
+        if name_key(name) in seeds and not replace:
             raise InputError(f"{name} is enrolled already", "with --replace the old codes stop working")
         seed = pyotp.random_base32()
-        write_private(private_folder() / "seeds.json", {**seeds, name.lower(): seed})
-        used = {key: own for key, own in _read("used.json").items() if key != name.lower()}
+        write_private(private_folder() / "seeds.json", {**seeds, name_key(name): seed})
+        used = {key: own for key, own in _read("used.json").items() if key != name_key(name)}
         write_private(private_folder() / "used.json", used)  # of the old seed
     return pyotp.TOTP(seed).provisioning_uri(name=name, issuer_name=ISSUER)
 
 
 def is_enrolled(name: str) -> bool:
     """Whether this worker can check a person's codes."""
-    return name.lower() in _read("seeds.json")
+    return name_key(name) in _read("seeds.json")
 
 
 def why_refused(name: str, code: str, at: datetime, asked: str) -> str:
@@ -59,21 +60,23 @@ def why_refused(name: str, code: str, at: datetime, asked: str) -> str:
     The same form's answer may be checked again: after a crash it is read a second time.
     """
     with _locked():
-        seed = _read("seeds.json").get(name.lower())
+        seed = _read("seeds.json").get(name_key(name))
         if seed is None:
             return f"{name} has no codes on this worker; run there: ratify enroll {name}"
         everyone = _read("used.json")
-        own = everyone.get(name.lower(), {"step": 0, "asked": "", "wrong": []})
+        own = everyone.get(name_key(name), {"step": 0, "asked": "", "wrong": []})
         reason, own = _judge(seed, code, at, asked, own)
-        write_private(private_folder() / "used.json", {**everyone, name.lower(): own})
+        write_private(private_folder() / "used.json", {**everyone, name_key(name): own})
     return reason
 
 
 def _judge(seed: str, code: str, at: datetime, asked: str, own: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    wrong = [time for time in own["wrong"] if at - datetime.fromisoformat(time) < LOCKED_FOR]
+    wrong = own["wrong"]
     if len(wrong) >= MOST_WRONG:
         until = datetime.fromisoformat(wrong[-1]) + LOCKED_FOR
-        return f"too many wrong codes; answers count again from {until:%H:%M} UTC", own
+        if at < until:
+            return f"too many wrong codes; answers count again from {until:%H:%M} UTC", own
+        wrong = []
     now = int(at.timestamp()) // STEP_SECONDS
     totp = pyotp.TOTP(seed)
     right = [s for s in (now - 1, now, now + 1) if hmac.compare_digest(totp.generate_otp(s).encode(), code.encode())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from prefect_ratify.errors import readable
 from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.gate_picture import comparison_picture
@@ -25,16 +26,16 @@ QUESTIONS = {
     "release": "May this model be released?",
 }
 REQUESTS = {
-    "draft": "If you request changes, the refiner works with your comment, and you see the outcome at the policy gate.",
+    "draft": "If you request changes, the run goes on, the refiner works with your comment, and you see the outcome "
+    "at the policy gate. To stop it, reject.",
     "policy": "If you request changes, the refiner reads your comment and the wording is done again.",
     "data": "If you request changes, the rows are made again.",
     "release": "If you request changes, the training is done again, and where stakeholders.yaml says so its data too.",
 }
 SHOWN_ROWS = 6
-REPORTS_ADDRESS = "RATIFY_REPORTS"  # where `ratify serve` shows the reports
 
 
-def describe(run: Run, gate: str, evidence: str, link: str, problem: str, waiting_for: str) -> str:
+def describe(gate: str, evidence: str, link: str, problem: str, waiting_for: str) -> str:
     """The text over the form: short, because the form squeezes it."""
     lines = [f"**The last answer was not counted: {escaped(problem)}.**", ""] if problem else []
     lines += [f"**{QUESTIONS[gate]}** Waiting for {escaped(waiting_for)}.", ""]
@@ -72,7 +73,7 @@ def summary(run: Run, gate: str) -> str:
     if gate == "policy":
         outcome = read_record(run.stage_folder("refine") / "refinement.json", Refinement)
         comparison = read_record(run.stage_folder("regress") / "comparison.json", Comparison)
-        stands = f"The draft stands: {outcome.why}." if outcome.draft_stands else "The refined policy was better."
+        stands = f"{'The draft' if outcome.draft_stands else 'The refined policy'} stands: {escaped(outcome.why)}."
         return f"{stands}\n\n{comparison_picture(comparison)}\n\n{comparison_table(comparison)}"
     if gate == "data":
         counts = read_record(run.stage_folder("generate") / "counts.json", DataCounts)
@@ -126,7 +127,7 @@ def percent(interval: Interval) -> str:
 
 def escaped(text: str) -> str:
     """Foreign text for a Markdown table: no markup of its own, no line breaks, no HTML."""
-    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    flat = " ".join(readable(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", flat)
 
 
@@ -210,7 +211,7 @@ def _listed(rows: Sequence[Sequence[tuple[str, str]]]) -> str:
 def _report_link(run: Run) -> str:
     from prefect_ratify.flows.serving import publish_report
 
-    address = publish_report(run.folder / "report.html", f"{run.project.folder.name}-{run.id}.html")
+    address = publish_report(run)
     if address:
         return f"[The whole report]({address})"
-    return f"The whole report is the file `{run.folder / 'report.html'}` on the worker."
+    return f"The whole report is the file {escaped(str(run.folder / 'report.html'))} on the worker."

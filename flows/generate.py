@@ -17,9 +17,9 @@ from prefect_ratify.finetune.dataset import (
     write_dataset,
 )
 from prefect_ratify.finetune.sentences import write_sentences
-from prefect_ratify.flows.ledger import requests
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.voting import requests
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.records import Demonstration, Policy
 from prefect_ratify.scenarios.running import Condition
@@ -66,7 +66,7 @@ def _revised(run: Run, policy: Policy) -> Rows:
     scenarios = run.project.suite.split("develop")
     responder = Condition("responder", run.model("responder"))
     answers = run.answer(scenarios, responder, seed=run.seed("generate"))
-    critic_model = ModelCritic(run.model("critic"), run.store, requests(run.folder, "data", "release"))
+    critic_model = ModelCritic(run.model("critic"), run.store, requests(run, "data", "release"))
     revisions, lost = revise_all(scenarios, answers, policy, critic_model)
     final = [
         answer.model_copy(update={"text": revisions[answer.scenario_id][-1].text, "finished": True})

@@ -3,7 +3,8 @@
 Each entry holds the digest of the one before it, so that an edited, dropped or reordered entry
 shows. A chain alone does not show that its end was cut off, or that all of it was written anew;
 therefore this worker keeps the head (how many entries, and the last one's digest) in its private
-folder, outside the project. The head also stands in the report and the model card: whoever
+folder, outside the project, with the run that the ledger belongs to and the digest of what that
+run was begun with (policy, scenarios, people, settings). The head also stands in the report and the model card: whoever
 publishes it can prove the whole ledger later.
 
 A new entry goes to the private folder first and to the file after it; a crash between the two
@@ -13,17 +14,18 @@ is mended when the ledger is read next.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock
 
+from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import LedgerError
 from prefect_ratify.records import LedgerEntry, LedgerHead, Record, digest
-from prefect_ratify.store import append_line, private_folder, read_record, write_record, write_text
+from prefect_ratify.store import append_line, private_folder, read_record, write_private, write_text
 
-FILE = "ledger.jsonl"
+FILE, BEGUN = "ledger.jsonl", ".ledger.begun"
+ANEW = "start anew with: ratify run --fresh"
 R = TypeVar("R", bound=Record)
 
 
@@ -34,13 +36,21 @@ class Beginning(Record):
 
 
 def begin_ledger(run_folder: Path) -> None:
-    """Begin a run's ledger, where there is none."""
+    """Begin a run's ledger, where there is none, and bind it to what the run is begun with.
+
+    A run that is begun again may bring other people; anything else there would be another run.
+    """
     path = run_folder / FILE
     with FileLock(run_folder / ".ledger.lock"):
-        if not path.exists():
+        if not path.exists() and not (run_folder / BEGUN).exists():
             beginning = Beginning(ledger=secrets.token_hex(32))
-            write_record(_head_path(beginning.ledger), LedgerHead(head=beginning.ledger, entry=None))
+            head = LedgerHead(head=beginning.ledger, entry=None, run=_place(run_folder), inputs=_inputs(run_folder))
+            _keep_head(beginning.ledger, head)
             write_text(path, beginning.model_dump_json() + "\n")
+            write_text(run_folder / BEGUN, "")  # a ledger that is missing later was taken away
+            return
+        kept = _kept(run_folder, read_chain(run_folder)[0])
+        _keep_head(read_chain(run_folder)[0], kept.model_copy(update={"inputs": _inputs(run_folder)}))
 
 
 def read_ledger(run_folder: Path) -> tuple[LedgerEntry, ...]:
@@ -49,23 +59,16 @@ def read_ledger(run_folder: Path) -> tuple[LedgerEntry, ...]:
         return _whole(run_folder)[1]
 
 
-def append(run_folder: Path, make: Callable[[tuple[LedgerEntry, ...], str], LedgerEntry]) -> LedgerEntry:
-    """Add the entry that `make` gives for the entries so far and the digest to chain it to."""
+def append(run_folder: Path, entry: LedgerEntry) -> LedgerEntry:
+    """Add an entry, numbered and chained to the one before it; returns it as it was written."""
     with FileLock(run_folder / ".ledger.lock"):
         ledger, entries = _whole(run_folder)
-        entry = make(entries, head_of(ledger, entries))
-        write_record(_head_path(ledger), LedgerHead(head=digest(entry), entry=entry))
+        place = {"number": len(entries) + 1, "previous": head_of(ledger, entries)}
+        entry = entry.model_copy(update=place)
+        kept = _kept(run_folder, ledger)
+        _keep_head(ledger, kept.model_copy(update={"head": digest(entry), "entry": entry}))
         append_line(run_folder / FILE, entry.model_dump_json())
     return entry
-
-
-def requests(run_folder: Path, *gates: str) -> tuple[str, ...]:
-    """What people asked to be changed at these gates, oldest first."""
-    return tuple(
-        entry.comment
-        for entry in read_ledger(run_folder)
-        if entry.gate in gates and entry.decision == "request changes" and entry.comment and not entry.refused
-    )
 
 
 def head_digest(run_folder: Path) -> str:
@@ -84,10 +87,11 @@ def read_chain(run_folder: Path) -> tuple[str, tuple[LedgerEntry, ...]]:
     path = run_folder / FILE
     try:
         # Not splitlines: a comment may hold U+0085 or U+2028, which are line ends to Python alone.
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        # What stands after the last line end was torn off by a crash: `check_head` gives it back.
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     except (OSError, ValueError):
         raise LedgerError(f"{path}: the ledger is missing or cannot be read") from None
-    if lines == [""]:
+    if not lines:
         raise LedgerError(f"{path}: the ledger is empty: its first line was cut off")
     ledger = _parsed(Beginning, lines[0], path, 1).ledger
     entries: list[LedgerEntry] = []
@@ -106,12 +110,9 @@ def check_head(run_folder: Path, ledger: str, entries: tuple[LedgerEntry, ...]) 
 
     Returns the entry that a crash kept from the file, if it did.
     """
-    path, kept_at = run_folder / FILE, _head_path(ledger)
-    if not kept_at.exists():
-        raise LedgerError(
-            f"{path}: this worker has not written this ledger (or its private folder is gone); start anew with --fresh"
-        )
-    kept = read_record(kept_at, LedgerHead)
+    path, kept = run_folder / FILE, _kept(run_folder, ledger)
+    if kept.inputs != _inputs(run_folder):
+        raise LedgerError(f"{run_folder / 'inputs'}: this is not what the run was begun with; {ANEW}")
     found = head_of(ledger, entries)
     if found == kept.head:
         return None
@@ -120,7 +121,7 @@ def check_head(run_folder: Path, ledger: str, entries: tuple[LedgerEntry, ...]) 
     written = kept.entry.number if kept.entry else 0
     raise LedgerError(
         f"{path}: {len(entries)} entries are there, and {written} were written, ending in {kept.head[:12]}: "
-        "some were cut off or replaced"
+        f"some were cut off or replaced; {ANEW}"
     )
 
 
@@ -130,8 +131,34 @@ def _whole(run_folder: Path) -> tuple[str, tuple[LedgerEntry, ...]]:
     missing = check_head(run_folder, ledger, entries)
     if missing is None:
         return ledger, entries
-    append_line(run_folder / FILE, missing.model_dump_json())
+    text = (run_folder / FILE).read_text(encoding="utf-8")
+    write_text(run_folder / FILE, text[: text.rfind("\n") + 1] + missing.model_dump_json() + "\n")
     return ledger, (*entries, missing)
+
+
+def _kept(run_folder: Path, ledger: str) -> LedgerHead:
+    path = _head_path(ledger)
+    if not path.exists():
+        raise LedgerError(
+            f"{run_folder / FILE}: this worker has not written this ledger (or its private folder is gone); {ANEW}"
+        )
+    kept = read_record(path, LedgerHead)
+    if kept.run != _place(run_folder):
+        raise LedgerError(f"{run_folder / FILE}: this is the ledger of another run, {kept.run}; {ANEW}")
+    return kept
+
+
+def _place(run_folder: Path) -> str:
+    return str(run_folder.resolve())
+
+
+def _inputs(run_folder: Path) -> str:
+    files = [run_folder / "settings.json", *sorted((run_folder / "inputs").glob("*"))]
+    return digest({path.name: file_digest(path) for path in files if path.is_file()})
+
+
+def _keep_head(ledger: str, head: LedgerHead) -> None:
+    write_private(_head_path(ledger), head.model_dump(mode="json"))
 
 
 def _head_path(ledger: str) -> Path:

@@ -6,8 +6,8 @@ from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.evidence import comparison_table, escaped
 from prefect_ratify.flows.ledger import head_digest
 from prefect_ratify.flows.refine import refined_policy
-from prefect_ratify.flows.run_folder import Run, evidence_digest
-from prefect_ratify.flows.voting import dissent, standing, votes_on
+from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.voting import dissent, released
 from prefect_ratify.records import digest
 from prefect_ratify.store import read_record
 
@@ -15,12 +15,9 @@ from prefect_ratify.store import read_record
 def model_card(run: Run) -> str:
     """The card in Markdown, with a header as model hubs read it."""
     final = read_record(run.stage_folder("compare") / "comparison.json", Final)
-    evidence = evidence_digest(run, "release")
-    released = standing(run, "release", evidence, unattended=True)
-    approvals = [entry for entry in votes_on(run, "release", evidence) if entry.decision == released]
-    who = ", ".join(
-        escaped(entry.approver) + (f" ({escaped(entry.role)})" if entry.role else "") for entry in approvals
-    )
+    decision, votes = released(run)
+    who = ", ".join(escaped(entry.approver) + (f" ({escaped(entry.role)})" if entry.role else "") for entry in votes)
+    said = dissent(run)
     lines = [
         "---",
         "library_name: transformers",
@@ -32,7 +29,7 @@ def model_card(run: Run) -> str:
         f"{escaped(run.settings.models.student)}, finetuned to keep a policy without being given it "
         f"(policy {digest(refined_policy(run))[:16]}, run {run.id}).",
         "",
-        f"**Release:** {released or 'not decided'}{f', by {who}' if who else ''}.",
+        f"**Release:** {decision or 'not decided'}{f', by {who}' if who else ''}.",
         "",
         "## Held-out behaviour",
         "",
@@ -44,9 +41,9 @@ def model_card(run: Run) -> str:
         *(
             f"- {entry.gate}, {escaped(entry.approver)}: {entry.decision}"
             + (f", “{escaped(entry.comment)}”" if entry.comment else "")
-            for entry in dissent(run)
+            for entry in said
         ),
-        *([] if dissent(run) else ["Nothing."]),
+        *([] if said else ["Nothing."]),
         "",
         f"Head of the ledger of decisions: `{head_digest(run.folder)}`",
         "",

@@ -18,11 +18,14 @@ from prefect.states import Failed
 
 from prefect_ratify.errors import ChangesRequested, Rejected
 from prefect_ratify.flows import compare, generate, prototype, refine, regress, train
-from prefect_ratify.flows.gates import gate, go_back, require_approval
+from prefect_ratify.flows.asking import refuse_a_second
+from prefect_ratify.flows.gates import gate, go_back, is_unattended, require_approval
 from prefect_ratify.flows.report import write_report
-from prefect_ratify.flows.run_folder import Run, Settings, alone, finish_putting_aside, open_run, run_stage
+from prefect_ratify.flows.run_folder import UNATTENDED, Run, Settings, alone, finish_putting_aside, open_run, run_stage
+from prefect_ratify.flows.serving import publish_report
 from prefect_ratify.progress import say
 
+FLOW = "policy-to-model"
 WORK = {
     "prototype": prototype.prototype,
     "refine": refine.refine,
@@ -32,7 +35,13 @@ WORK = {
     "compare": compare.compare,
 }
 # What a stage uses must be approved when it begins, as it is then.
-APPROVED_BEFORE = {"refine": ("draft",), "generate": ("policy",), "train": ("policy", "data"), "compare": ("data",)}
+APPROVED_BEFORE = {
+    "refine": ("draft",),
+    "regress": ("draft",),
+    "generate": ("policy",),
+    "train": ("policy", "data"),
+    "compare": ("policy", "data"),
+}
 
 
 def run_name() -> str:
@@ -40,7 +49,7 @@ def run_name() -> str:
     return Path(str(runtime.flow_run.parameters.get("project", ""))).name
 
 
-@flow(name="policy-to-model", flow_run_name=run_name, log_prints=False)
+@flow(name=FLOW, flow_run_name=run_name, log_prints=False)
 def policy_to_model(project: str, settings: Settings | None = None, fresh: bool = False) -> str | State[str]:
     """Carry the policy in the folder `project` to a finetuned model; returns the run's folder.
 
@@ -49,6 +58,8 @@ def policy_to_model(project: str, settings: Settings | None = None, fresh: bool 
     """
     run = open_run(Path(project), settings or Settings(), fresh=fresh, flow_run=str(runtime.flow_run.id or ""))
     with alone(run):
+        refuse_a_second(run)
+        (run.folder / UNATTENDED).touch() if is_unattended() else (run.folder / UNATTENDED).unlink(missing_ok=True)
         finish_putting_aside(run)
         while True:
             try:
@@ -70,11 +81,14 @@ def walk(run: Run) -> str:
     gate(run, "data")
     stage(run, "train")
     stage(run, "compare")
+    for before in ("policy", "data"):  # a release is of all that came before it
+        require_approval(run, before)
     write_report(run)
     try:
         gate(run, "release")
     finally:
         write_report(run)  # a refusal stands in it too
+        publish_report(run)
     return str(run.folder)
 
 
@@ -95,4 +109,4 @@ def stage(run: Run, name: str) -> None:
 
 
 if __name__ == "__main__":
-    policy_to_model.serve(name="policy-to-model")
+    policy_to_model.serve(name=FLOW)

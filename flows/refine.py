@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect_ratify.flows.ledger import requests
 from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.voting import requests
 from prefect_ratify.policy import render_policy
 from prefect_ratify.policy_modules.refiner import Proposer, add_examples, amend, follow_with, reword
 from prefect_ratify.policy_modules.refiner import refine as refine_clauses
@@ -28,17 +28,17 @@ class Refinement(Record):
 
 
 def refine(run: Run, folder: Path) -> None:
-    """Refine the draft, and keep the result only where it is not worse on development scenarios.
+    """Refine the draft, and keep the result only where it is better on development scenarios.
 
     After a request for changes it goes on from the wording that people saw, which the refiner
-    first amends as they asked.
+    first amends as they asked; what they asked for has only to be not worse.
     """
     draft = run.project.policy
     scenarios = run.project.suite.split("develop")
     follow = follow_with(
         "refined", run.model("responder"), run.store, run.judge, run.settings.sampling, run.settings.seed
     )
-    asked = requests(run.folder, "draft", "policy")
+    asked = requests(run, "draft", "policy")
     propose = _proposer(run, asked)
     start, changes = amend(draft, _seen(run), propose, asked) if run.settings.models.refiner else (_seen(run), [])
     refined, found = refine_clauses(
@@ -55,9 +55,8 @@ def refine(run: Run, folder: Path) -> None:
     before = [v.model_copy(update={"condition": "draft"}) for v in follow(draft, scenarios)[1]]
     comparison = compare(before, follow(refined, scenarios)[1], draft.clause_ids)
     why = reason_to_refuse(comparison, changed=refined != draft, asked=bool(changes))
-    outcome = Refinement(
-        draft_stands=bool(why), why=why or "better on the development split", development=comparison, asked=asked
-    )
+    kept = "asked for, and not worse on the development split" if changes else "better on the development split"
+    outcome = Refinement(draft_stands=bool(why), why=why or kept, development=comparison, asked=asked)
     write_text(folder / "policy.md", render_policy(draft if why else refined))
     write_record(folder / "policy.json", draft if why else refined)
     write_records(folder / "lineage.jsonl", [] if why else [*_lineage_before(run), *changes, *found])

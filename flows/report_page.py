@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from prefect_ratify import __version__
+from prefect_ratify.errors import readable
 from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.ledger import head_digest, read_ledger
@@ -26,7 +27,7 @@ from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.report import limits
 from prefect_ratify.flows.run_folder import Run, evidence_digest
 from prefect_ratify.flows.stakeholders import GATES
-from prefect_ratify.flows.voting import dissent, standing, votes_on
+from prefect_ratify.flows.voting import dissent, released, standing
 from prefect_ratify.policy_modules.responder import with_examples
 from prefect_ratify.records import (
     Clause,
@@ -68,9 +69,6 @@ HEADLINE = ("base", "draft", "examples", FINETUNED)
 SHOWN_SCENARIOS = 8
 SHOWN_UNRELATED = 4
 SHOWN_ROWS = 6
-
-# Characters that no reader sees: controls, and those that turn the direction of the text after them.
-UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 T = TypeVar("T")
 Places = Mapping[tuple[str, str], Rate]
@@ -125,7 +123,7 @@ def page(run: Run) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=readable,
+        finalize=readable_value,
     )
     environment.filters.update(percent=percent, reach=reach, gap=gap, gap_reach=gap_reach, day=day)
     environment.globals.update(marker=marker, labels=LABELS, signs=SIGNS, all_clauses=ALL)
@@ -133,9 +131,9 @@ def page(run: Run) -> str:
     return template.render(_everything(run))
 
 
-def readable(value: Any) -> Any:
-    """A value for the page; in text, unseen characters become �, so that it cannot turn the page's own words."""
-    return type(value)(UNSEEN.sub("\ufffd", value)) if isinstance(value, str) else value
+def readable_value(value: Any) -> Any:
+    """A value for the page; text without what no reader sees."""
+    return type(value)(readable(value)) if isinstance(value, str) else value
 
 
 def percent(share: float | None) -> str:
@@ -276,16 +274,17 @@ def _gates(run: Run) -> dict[str, Any]:
     ledger = read_ledger(run.folder)
     counted = [entry for entry in ledger if not entry.refused]
     evidence = {gate: evidence_digest(run, gate) for gate in GATES}
-    stands = {gate: standing(run, gate, evidence[gate], unattended=True) for gate in GATES}
+    stands = {gate: standing(run, gate, evidence[gate], unattended=run.unattended) for gate in GATES}
+    decision, votes = released(run)
     return {
         "decisions": counted,
         "refused_answers": len(ledger) - len(counted),
         "undecided_gates": [gate for gate in GATES if stands[gate] is None],
         "unattended": list(dict.fromkeys(entry.gate for entry in counted if entry.unattended)),
-        "release": stands["release"],
-        "release_by": [e for e in votes_on(run, "release", evidence["release"]) if e.decision == stands["release"]],
+        "release": decision,
+        "release_by": votes,
         "dissent": dissent(run),
-        "proven": bool(run.project.stakeholders.people),
+        "proven": all(entry.proven for entry in counted if not entry.unattended),
         "head": head_digest(run.folder),
     }
 

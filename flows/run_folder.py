@@ -43,11 +43,13 @@ from prefect_ratify.scenarios.precedents import load_precedents
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.scenarios.suite import Suite, load_suite
-from prefect_ratify.store import read_json, write_json, write_text
+from prefect_ratify.store import private_folder, read_json, write_json, write_text
 
 INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml")
 LONGEST_LOCK_WAIT = 5  # seconds: a run that was answered may come again before its process has ended
 GOING_BACK = "going-back.json"
+UNATTENDED = "unattended"
+WAITING = "waiting.json"  # what a gate waits for; see flows/asking.py
 STAGES = ("prototype", "refine", "regress", "generate", "train", "compare")
 
 
@@ -113,6 +115,11 @@ class Run:
     def round(self) -> int:
         """How often people have sent the run back, plus one."""
         return 1 + len(list((self.folder / "rounds").glob("*")))
+
+    @property
+    def unattended(self) -> bool:
+        """Whether the run's last command asked nobody. Reports look at this; gates never do."""
+        return (self.folder / UNATTENDED).exists()
 
     def seed(self, stage: str) -> int:
         """A stage's seed: another one each time that it is done again."""
@@ -220,18 +227,23 @@ def open_run(folder: Path, settings: Settings, *, fresh: bool = False, flow_run:
     """Begin (or go on with) a run of the project in `folder`: it is the latest one from now on.
 
     `flow_run` is the id of the Prefect run that does it. One that comes again, after a gate or a
-    retry, gets the run that it began, whatever was edited in the project meanwhile.
+    retry, gets the run that it began, whatever was edited in the project meanwhile. (Another run
+    of the same inputs brings a new stakeholders.yaml into force for both: votes are taken anew.)
     """
     begun_by = folder / ".ratify" / "flow_runs" / flow_run
     if flow_run and begun_by.exists():
         return run_in(folder / ".ratify" / "runs" / begun_by.read_text(encoding="utf-8").strip())
     project = load_project(folder)
     require_ready(project)
+    if private_folder().resolve().is_relative_to(folder.resolve()):
+        raise InputError("the private folder lies in the project", "set RATIFY_PRIVATE to another place", path=folder)
     run = plan_run(project, settings, fresh=fresh)
     (run.folder / "inputs").mkdir(parents=True, exist_ok=True)
     for name in INPUTS:  # what a later report or trial of this run is about, whatever is edited since
         if (project.folder / name).exists():
             shutil.copy(project.folder / name, run.folder / "inputs" / name)
+        else:
+            (run.folder / "inputs" / name).unlink(missing_ok=True)
     write_json(run.folder / "settings.json", settings.model_dump(mode="json"))
     begin_ledger(run.folder)
     write_text(run.folder.parent / "latest", run.folder.name + "\n")

@@ -34,7 +34,7 @@ def prefect_server() -> Iterator[str]:
     if configured:
         yield str(configured)
         return
-    port = _free_port()
+    port = free_port(PREFERRED_PORT)
     url = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_API_URL": url}
     keeper = subprocess.Popen(
@@ -66,15 +66,16 @@ def keep_server(port: int) -> None:
         server.kill()
 
 
-def _free_port() -> int:
-    for port in (PREFERRED_PORT, 0):
+def free_port(preferred: int) -> int:
+    """A port of loopback that nothing listens on: the preferred one where it is free."""
+    for port in (preferred, 0):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise RatifyError("no port is free for the Prefect server; set PREFECT_API_URL to a running one")
+    raise RatifyError("no port is free for a server of its own; end one, or set PREFECT_API_URL")
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:

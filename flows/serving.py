@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +11,18 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from prefect_ratify.errors import InputError
-from prefect_ratify.flows.evidence import REPORTS_ADDRESS
-from prefect_ratify.flows.server import prefect_server
+from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.server import free_port, prefect_server
 from prefect_ratify.progress import say
+from prefect_ratify.records import digest
 from prefect_ratify.store import private_folder
 
 POLL_SECONDS = "2"  # a worker that looks seldom keeps people waiting after each answer
 PREFERRED_PORT = 4201
+REPORTS_ADDRESS = "RATIFY_REPORTS"  # where reports are shown
 
 
 def serve(folder: Path | None, *, notify: str = "", webhook: str = "", most: int = 2) -> None:
@@ -35,7 +37,7 @@ def serve(folder: Path | None, *, notify: str = "", webhook: str = "", most: int
         os.environ["PREFECT_API_URL"] = url  # for the runs' own processes
         os.environ[REPORTS_ADDRESS] = reports
         from prefect_ratify.flows.automations import create_automations
-        from prefect_ratify.flows.path import policy_to_model
+        from prefect_ratify.flows.path import FLOW, policy_to_model
 
         made = create_automations(notify=notify, webhook=webhook)
         page = url.removesuffix("/api")
@@ -43,24 +45,25 @@ def serve(folder: Path | None, *, notify: str = "", webhook: str = "", most: int
         say(f"automations: {', '.join(made)}")
         if not notify and not webhook:
             say("nobody is told when a gate waits: give --notify BLOCK (slack-webhook/team, …) or --webhook URL")
-        say(f"start a run at {page}/deployments, or: prefect deployment run policy-to-model/policy-to-model")
+        say(f"start a run at {page}/deployments, or: prefect deployment run {FLOW}/{FLOW}")
         policy_to_model.serve(
-            name="policy-to-model",
+            name=FLOW,
             parameters={"project": str(folder.resolve())} if folder else {},
             limit=most,
             print_starting_message=False,
         )
 
 
-def publish_report(report: Path, name: str) -> str:
-    """The address at which people find a report, or '' where nothing serves reports."""
-    address = os.environ.get(REPORTS_ADDRESS, "")
+def publish_report(run: Run) -> str:
+    """The address at which people find the run's report, or '' where nothing serves reports."""
+    address, report = os.environ.get(REPORTS_ADDRESS, ""), run.folder / "report.html"
     if not address or not report.exists():
         return ""
     folder = private_folder() / "reports"
     folder.mkdir(exist_ok=True, mode=0o700)
+    name = f"{run.project.folder.name}-{run.id}-{digest(str(run.folder.resolve()))[:8]}.html"
     shutil.copyfile(report, folder / name)
-    return f"{address}/{name}"
+    return f"{address}/{quote(name)}"
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def report_server() -> Iterator[str]:
     """Serve the reports that runs have published to this machine; yields the address."""
     folder = private_folder() / "reports"
     folder.mkdir(exist_ok=True, mode=0o700)
-    server = ThreadingHTTPServer(("127.0.0.1", _port()), partial(_Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", free_port(PREFERRED_PORT)), partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -83,12 +86,3 @@ class _Quiet(SimpleHTTPRequestHandler):
     def list_directory(self, path: str | os.PathLike[str]) -> None:
         self.send_error(404)
         return None
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", PREFERRED_PORT))
-        except OSError:
-            return 0
-    return PREFERRED_PORT

@@ -14,6 +14,7 @@ who can open the run may answer, and one answer decides.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,14 @@ BACK_TO = {"draft": "refine", "policy": "refine", "data": "generate", "release":
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
 
 
+LONGEST_WAIT = 500 * _UNITS["week"]
+
+
+def name_key(name: str) -> str:
+    """What two spellings of one name have in common, whatever their case and their accents' encoding."""
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
 class Person(Record):
     """Somebody who may decide, and as what."""
 
@@ -40,9 +49,9 @@ class Person(Record):
 class GateRule(Record):
     """When a decision stands at a gate.
 
-    It takes `approvals` of different people, with each of `roles` among them. Where
-    `one_rejection_stops` is false, a rejection has to gather as many votes as an approval. A
-    form waits for `wait` seconds. At most `rounds` times a gate may send the run back.
+    So many different people (`approvals`) must approve, at least one of each role in `roles`.
+    A request for changes takes as many votes; a rejection too, where `one_rejection_stops` is
+    false. A form waits for `wait` seconds. At most `rounds` times a gate sends the run back.
     """
 
     approvals: int = 1
@@ -67,7 +76,7 @@ class Stakeholders(Record):
         name = " ".join(name.split())
         if not self.people:
             return Person(name=name) if name else None
-        return next((person for person in self.people if person.name.lower() == name.lower()), None)
+        return next((person for person in self.people if name_key(person.name) == name_key(name)), None)
 
     def rule_digest(self, gate: str) -> str:
         """The digest of who decides how at a gate: other people or another rule is another question."""
@@ -82,7 +91,7 @@ def load_stakeholders(path: Path) -> Stakeholders:
     people: list[Person] = []
     for node in top["people"].sequence() if "people" in top else []:
         person = _person(node)
-        if person.name.lower() in (other.name.lower() for other in people):
+        if name_key(person.name) in (name_key(other.name) for other in people):
             raise node.error(f"{person.name!r} stands here a second time", "give each person their own name")
         people.append(person)
     rules = dict(DEFAULT_RULES)
@@ -102,6 +111,8 @@ def _person(node: Located) -> Person:
 def _rule(gate: str, node: Located, people: Sequence[Person]) -> GateRule:
     fields = node.mapping("approvals", "roles", "one_rejection_stops", "wait", "rounds", "back_to")
     default = GateRule(back_to=BACK_TO[gate])
+    if gate == "draft" and "rounds" in fields:
+        raise fields["rounds"].error("the draft gate sends no run back", "what is asked there goes into refinement")
     rule = GateRule(
         approvals=_positive(fields["approvals"]) if "approvals" in fields else default.approvals,
         roles=tuple(fields["roles"].texts()) if "roles" in fields else default.roles,
@@ -138,4 +149,7 @@ def _seconds(node: Located) -> int:
     match = re.fullmatch(r"(\d+) *(second|minute|hour|day|week)s?", node.text().strip().lower())
     if not match or not int(match[1]):
         raise node.error(f"{node.value!r} is no length of time", "write for example '7 days' or '12 hours'")
-    return int(match[1]) * _UNITS[match[2]]
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > LONGEST_WAIT:
+        raise node.error("nobody waits that long", "give at most 500 weeks")
+    return seconds

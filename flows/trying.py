@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prefect_ratify.errors import InputError
+from prefect_ratify.errors import InputError, readable
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run, Settings, latest_run, load_project, plan_run
 from prefect_ratify.flows.train import tuned_model
@@ -68,16 +68,11 @@ def show(trials: Sequence[Trial]) -> None:
     console = Console()
     for trial in trials:
         marks = "   ".join(f"{MARKS[v.outcome]} {escape(v.clause_id)}" for v in trial.verdicts)
-        text = escape(_printable(trial.response.text) or f"(no answer: {trial.response.error})")
+        text = escape(readable(trial.response.text) or f"(no answer: {trial.response.error})")
         if not trial.response.finished and trial.response.text:
             text += " …"
         console.print(Panel(f"{text}\n\n{marks}", title=TITLES[trial.response.condition], title_align="left"))
     console.print("✓ upheld   ✗ violated   ? undecided", style="dim")
-
-
-def _printable(text: str) -> str:
-    """A model's text without the control characters that a terminal would obey."""
-    return "".join(char for char in text if char.isprintable() or char == "\n")
 
 
 def _conditions(run: Run) -> list[Condition]:

@@ -140,14 +140,17 @@ def reword(
 def amend(draft: Policy, start: Policy, propose: Proposer, asked: Sequence[str]) -> tuple[Policy, list[ClauseChange]]:
     """Let a refiner amend the clauses as people asked; returns the policy and what changed.
 
-    Comments that name clauses by their ids concern those, any other comment all of them.
+    A comment that names clauses by their ids concerns those, any other comment all of them.
     """
     if not asked:
         return start, []
-    named = {c.id for c in draft.clauses if any(re.search(rf"\b{re.escape(c.id)}\b", text) for text in asked)}
+    concerned: set[str] = set()
+    for text in asked:
+        named = [clause_id for clause_id in draft.clause_ids if re.search(rf"\b{re.escape(clause_id)}\b", text)]
+        concerned.update(named or draft.clause_ids)
     changes = []
     for clause in start.clauses:
-        if named and clause.id not in named:
+        if clause.id not in concerned:
             continue
         new = propose(draft.clause(clause.id), clause, ())
         if new is not None and new != clause:

@@ -261,6 +261,9 @@ def _gates(options: argparse.Namespace) -> int:
     found = [(folder, waiting) for folder in options.folder for waiting in waiting_gates(folder)]
     for folder, waiting in found:
         print(f"{folder}  gate {waiting['gate']}, round {waiting['round']}, run {waiting['run']} ({waiting['state']})")
+        if waiting["state"] not in ("Paused", "Suspended"):
+            print(f"  waits no more; to be asked again: Retry in Prefect, or ratify run {folder}")
+            continue
         print(f"  waiting for {waiting['waiting_for']}")
         print(f"  since {waiting['since']}; evidence {waiting['evidence'][:16]}; {_ui(waiting)}")
     if not found:
@@ -269,7 +272,7 @@ def _gates(options: argparse.Namespace) -> int:
 
 
 def _ui(waiting: dict[str, str]) -> str:
-    return f"{waiting['api'].removesuffix('/api')}/runs/flow-run/{waiting['flow_run']}"
+    return f"{waiting['api'].rstrip('/').removesuffix('/api')}/runs/flow-run/{waiting['flow_run']}"
 
 
 def _enroll(options: argparse.Namespace) -> int:
@@ -277,12 +280,16 @@ def _enroll(options: argparse.Namespace) -> int:
 
     from prefect_ratify.flows.codes import enroll
 
-    address = enroll(options.name, replace=options.replace)
-    picture = segno.make(address, micro=False)
+    if options.png:
+        try:
+            options.png.touch(mode=0o600)  # before there is a seed, and anything to read in it
+            options.png.chmod(0o600)
+        except OSError as error:
+            raise InputError(f"the picture cannot be written ({error.strerror})", path=options.png) from None
+    picture = segno.make(enroll(options.name, replace=options.replace), micro=False)
     picture.terminal(compact=True)
     if options.png:
-        picture.save(str(options.png), scale=6)
-        options.png.chmod(0o600)
+        picture.save(str(options.png), kind="png", scale=6)
     print(f"{options.name}: scan this with an authenticator app, now; it is not shown again.")
     print(
         "Whoever sees it can decide in this name: clear the screen"

@@ -12,6 +12,7 @@ RatifyError                 exit status 1: the run cannot go on, and says why
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -62,7 +63,17 @@ class ChangesRequested(NotApproved):
         super().__init__(message)
 
 
+# Characters that no reader sees: controls, which a terminal obeys, and those that turn the direction
+# of the text after them.
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def readable(text: str) -> str:
+    """Foreign text with � for what no reader sees, so that it can neither steer a terminal nor turn a page."""
+    return _UNSEEN.sub("\ufffd", text)
+
+
 def one_line(text: str, limit: int = 500) -> str:
     """Fold whitespace, so that foreign text cannot spread a message over lines."""
-    folded = " ".join(text.split())
+    folded = " ".join(readable(text).split())
     return folded if len(folded) <= limit else folded[: limit - 1] + "…"

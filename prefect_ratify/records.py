@@ -226,10 +226,11 @@ class LedgerEntry(Record):
 
     `evidence` and `rule` are digests of what was shown and of who decides how. `asked` names the
     form that was answered. `refused` says why an answer does not count; it is empty for a vote.
-    `proven` votes came with a one-time code. `at` is when the answer reached the server.
+    `proven` votes came with a one-time code. `at` is when the answer reached the server. The
+    ledger sets `number` (from 1) and `previous`.
     """
 
-    number: int
+    number: int = 0
     gate: str
     round: int
     evidence: str
@@ -243,14 +244,19 @@ class LedgerEntry(Record):
     refused: str = ""
     proven: bool = False
     unattended: bool = False
-    previous: str
+    previous: str = ""
 
 
 class LedgerHead(Record):
-    """What a worker keeps of a ledger: the digest that stands for all of it, and its last entry."""
+    """What a worker keeps of a ledger: the digest that stands for all of it, and its last entry.
+
+    `run` is the folder that it belongs to, and `inputs` the digest of what the run was begun with.
+    """
 
     head: str
     entry: LedgerEntry | None
+    run: str
+    inputs: str
 
 
 def canonical(value: Any) -> str:

@@ -31,11 +31,11 @@ def append_line(path: Path, line: str) -> None:
 
 
 def private_folder() -> Path:
-    """This worker's own folder, readable by its user alone: code seeds and ledger heads.
+    """This worker's own folder, readable by its user alone: code seeds, ledger heads, served reports.
 
     `RATIFY_PRIVATE` moves it. It never lies in a project, nor anywhere that Prefect can see.
     """
-    folder = Path(os.environ.get("RATIFY_PRIVATE") or Path.home() / ".config" / "prefect-ratify")
+    folder = Path(os.environ.get("RATIFY_PRIVATE") or Path.home() / ".config" / "prefect-ratify").absolute()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 

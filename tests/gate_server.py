@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import httpx
@@ -19,7 +19,7 @@ import pyotp
 
 from prefect_ratify.flows.codes import enroll
 from prefect_ratify.flows.ledger import read_ledger
-from prefect_ratify.flows.run_folder import Run, latest_run, load_project
+from prefect_ratify.flows.run_folder import WAITING, Run, latest_run, load_project
 from prefect_ratify.records import LedgerEntry
 from prefect_ratify.store import read_json
 
@@ -145,7 +145,11 @@ class Case:
     def resume(self, answer: dict[str, Any] | None) -> str:
         """Answer the form through the API; returns the server's verdict on it."""
         body = {} if answer is None else {"run_input": answer}
-        reply = httpx.post(f"{self.server.url}/flow_runs/{self.id}/resume", json=body, trust_env=False)
+        for _ in range(20):
+            reply = httpx.post(f"{self.server.url}/flow_runs/{self.id}/resume", json=body, trust_env=False)
+            if reply.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # busy: Prefect's clients try again too
+                break
+            time.sleep(0.3)
         if not reply.is_success:
             return f"{reply.status_code} {reply.text}"
         result = reply.json()
@@ -171,7 +175,7 @@ class Case:
     @property
     def waiting(self) -> dict[str, Any]:
         """What the run says of the gate that it waits at."""
-        found: dict[str, Any] = read_json(self.run.folder / "waiting.json")
+        found: dict[str, Any] = read_json(self.run.folder / WAITING)
         return found
 
     @property
@@ -187,6 +191,8 @@ class Phone:
     who needs more is enrolled anew, so that no test waits for the clock.
     """
 
+    seeds: ClassVar[list[str]] = []
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._enroll()
@@ -195,6 +201,7 @@ class Phone:
         parsed = pyotp.parse_uri(enroll(self.name, replace=True))
         assert isinstance(parsed, pyotp.TOTP)
         self.totp, self.step = parsed, 0
+        Phone.seeds.append(parsed.secret)
 
     def code(self) -> str:
         """The next code that counts."""

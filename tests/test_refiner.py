@@ -17,6 +17,7 @@ from prefect_ratify.policy_modules.refiner import (
     _grams,
     acceptable,
     add_examples,
+    amend,
     follow_with,
     refine,
     reword,
@@ -365,3 +366,21 @@ def test_the_preamble_holds_clauses_and_examples_and_no_notes() -> None:
     assert all(clause.text in system.content for clause in clauses)
     assert "Ada" not in system.content
     assert (user.content, assistant.content) == ("My rent is late.", "I'm sorry. How long?")
+
+
+def test_a_comment_concerns_the_clauses_that_it_names_or_else_all() -> None:
+    asked_about: list[str] = []
+
+    def propose(draft: Clause, current: Clause, failures: Sequence[Failure]) -> Clause | None:
+        asked_about.append(draft.id)
+        return (
+            current.model_copy(update={"text": current.text + " Please."}) if draft.id == DRAFT.clause_ids[0] else None
+        )
+
+    first, *others = DRAFT.clause_ids
+    assert amend(DRAFT, DRAFT, propose, ()) == (DRAFT, []) and asked_about == []
+    amended, (change,) = amend(DRAFT, DRAFT, propose, (f"make {first} polite",))
+    assert asked_about == [first] and amended.clause(first).text.endswith("Please.")
+    assert change.why == f"asked for at a gate: make {first} polite"
+    amend(DRAFT, DRAFT, propose, (f"make {first} polite", "all of it shorter"))
+    assert asked_about == [first, first, *others]

@@ -143,3 +143,15 @@ def test_stages_put_aside_are_kept_and_a_crash_between_is_mended(run: Run) -> No
     run.stage_folder("refine").mkdir()
     put_aside(run, "policy", "refine")
     assert run.earlier("refine") == run.folder / "rounds" / "2-policy" / "refine"
+
+
+def test_the_private_folder_may_not_lie_in_a_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATIFY_PRIVATE", str(project / "private"))
+    with pytest.raises(InputError, match="the private folder lies in the project"):
+        open_run(project, Settings())
+
+
+def test_an_input_that_is_gone_is_gone_from_the_run(project: Path, run: Run) -> None:
+    assert (run.folder / "inputs" / "stakeholders.yaml").exists()
+    (project / "stakeholders.yaml").unlink()
+    assert not (open_run(project, Settings()).folder / "inputs" / "stakeholders.yaml").exists()

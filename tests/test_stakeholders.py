@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ def test_people_are_found_by_name_in_any_case_and_nobody_else(tmp_path: Path) ->
     ada = found.find(" ada ")
     assert ada is not None and ada.name == "Ada"
     assert found.find("Eve") is None and found.find("") is None
+
+
+def test_a_name_is_the_same_in_either_encoding_of_its_accents(tmp_path: Path) -> None:
+    found = load(tmp_path, "people: [{name: José}]\n")
+    assert found.find(unicodedata.normalize("NFD", "JOSÉ")) == found.people[0]
 
 
 def test_with_nobody_named_any_name_will_do_but_not_none(tmp_path: Path) -> None:
@@ -76,7 +82,9 @@ def test_another_roster_is_another_question(tmp_path: Path) -> None:
         ("gates:\n  data: {approvals: 2}\n", 2, "2 approvals are asked for, of 0 people"),
         ("gates:\n  data: {approvals: 0}\n", 2, "at least 1"),
         ("people: [{name: Ada}]\ngates:\n  data: {roles: [legal]}\n", 3, "nobody has the role 'legal'"),
+        ("gates:\n  draft: {rounds: 2}\n", 2, "the draft gate sends no run back"),
         ("gates:\n  data: {wait: soon}\n", 2, "'soon' is no length of time"),
+        ("gates:\n  data: {wait: 999999999 weeks}\n", 2, "nobody waits that long"),
         ("gates:\n  data: {wait: 0 days}\n", 2, "is no length of time"),
         ("gates:\n  data: {back_to: train}\n", 2, "cannot send a run back to 'train'"),
         ("gates:\n  data: {one_rejection_stops: maybe}\n", 2, "true or false is expected"),
@@ -112,6 +120,25 @@ def test_what_votes_come_to(rule_: GateRule, votes: dict[str, Decision], expecte
     assert outcome(rule_, PEOPLE, votes) == expected
 
 
+@pytest.mark.parametrize(
+    ("rule_", "votes", "expected"),
+    [
+        (rule(2, ("legal",)), {"Ben": CHANGES}, None),
+        (rule(2, ("legal",)), {"Ben": CHANGES, "Cy": YES}, None),
+        (rule(2, ("legal",)), {"Ben": CHANGES, "Ada": YES}, CHANGES),
+        (rule(2), {"Ada": YES, "Ben": YES, "Cy": CHANGES}, YES),
+        (rule(2, stops=False), {"Ada": NO, "Ben": CHANGES}, None),
+        (rule(3, stops=False), {"Ada": NO, "Ben": CHANGES}, NO),
+        (rule(2, ("legal",), stops=False), {"Ada": NO, "Ben": CHANGES, "Cy": CHANGES}, NO),
+        (rule(), {"Ben": CHANGES}, CHANGES),
+    ],
+)
+def test_where_requests_go_forward_nobody_is_passed_over(
+    rule_: GateRule, votes: dict[str, Decision], expected: Decision | None
+) -> None:
+    assert outcome(rule_, PEOPLE, votes, forward=True) == expected
+
+
 votes_of = st.dictionaries(st.sampled_from(["Ada", "Ben", "Cy"]), st.sampled_from([YES, NO, CHANGES]))
 rules = st.builds(rule, st.integers(1, 3), st.sampled_from([(), ("legal",), ("legal", "product")]), stops=st.booleans())
 
@@ -125,9 +152,17 @@ def test_an_approval_always_has_its_quorum_and_roles(rule_: GateRule, votes: dic
 
 
 @given(rules, votes_of)
-def test_a_vote_of_everybody_is_always_decided(rule_: GateRule, votes: dict[str, Decision]) -> None:
+def test_nothing_goes_forward_without_quorum_and_roles(rule_: GateRule, votes: dict[str, Decision]) -> None:
+    if outcome(rule_, PEOPLE, votes, forward=True) in ("approve", "request changes"):
+        agreeing = [person for person in PEOPLE if votes.get(person.name, "reject") != "reject"]
+        assert len(agreeing) >= rule_.approvals
+        assert set(rule_.roles) <= {person.role for person in agreeing}
+
+
+@given(rules, votes_of, st.booleans())
+def test_a_vote_of_everybody_is_always_decided(rule_: GateRule, votes: dict[str, Decision], forward: bool) -> None:
     if len(votes) == len(PEOPLE):
-        assert outcome(rule_, PEOPLE, votes) is not None
+        assert outcome(rule_, PEOPLE, votes, forward=forward) is not None
 
 
 @given(rules, votes_of)
@@ -139,6 +174,6 @@ def test_while_it_is_open_the_others_can_still_approve(rule_: GateRule, votes: d
 
 def test_for_whom_a_gate_waits_is_said_in_words() -> None:
     needed = still_needed(rule(2, ("legal",)), PEOPLE, {"Ben": YES})
-    assert needed == "1 more approval, legal among them, of: Ada, Cy"
-    assert still_needed(rule(), (), {}) == "1 more approval, of: anyone"
+    assert needed == "1 more approval, from Ada or Cy; legal must be among them"
+    assert still_needed(rule(), (), {}) == "1 more approval, from anyone"
     assert set(BACK_TO) == set(Stakeholders().rules)
