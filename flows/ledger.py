@@ -2,9 +2,9 @@
 
 Each entry holds the digest of the one before it, so that an edited, dropped or reordered entry
 shows. A chain alone does not show that its end was cut off, or that all of it was written anew;
-therefore this worker keeps the head (how many entries, and the last one's digest) in its private
-folder, outside the project, with the run that the ledger belongs to and the digest of what that
-run was begun with (policy, scenarios, people, settings). The head also stands in the report and the model card: whoever
+therefore this worker keeps the head (the last entry, and its digest) in its private folder, with
+the run that the ledger belongs to and the digest of what that run was begun with: policy,
+scenarios, people, settings. The head also stands in the report and the model card: whoever
 publishes it can prove the whole ledger later.
 
 A new entry goes to the private folder first and to the file after it; a crash between the two
@@ -49,8 +49,8 @@ def begin_ledger(run_folder: Path) -> None:
             write_text(path, beginning.model_dump_json() + "\n")
             write_text(run_folder / BEGUN, "")  # a ledger that is missing later was taken away
             return
-        kept = _kept(run_folder, read_chain(run_folder)[0])
-        _keep_head(read_chain(run_folder)[0], kept.model_copy(update={"inputs": _inputs(run_folder)}))
+        ledger, _ = read_chain(run_folder)
+        _keep_head(ledger, _kept(run_folder, ledger).model_copy(update={"inputs": _inputs(run_folder)}))
 
 
 def read_ledger(run_folder: Path) -> tuple[LedgerEntry, ...]:

@@ -38,7 +38,7 @@ def server(prefect_home: Path) -> Iterator[Server]:
     """One Prefect server for all tests that need one and do not kill it."""
     from tests.gate_server import Server, connected
 
-    with connected(Server(prefect_home, 4310)) as found:
+    with connected(Server(prefect_home)) as found:
         yield found
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
@@ -20,6 +20,7 @@ import pyotp
 from prefect_ratify.flows.codes import enroll
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.run_folder import WAITING, Run, latest_run, load_project
+from prefect_ratify.flows.server import free_port
 from prefect_ratify.records import LedgerEntry
 from prefect_ratify.store import read_json
 
@@ -40,7 +41,7 @@ class Server:
     """A Prefect server as a process."""
 
     home: Path
-    port: int
+    port: int = field(default_factory=lambda: free_port(0))
     process: subprocess.Popen[bytes] | None = None
     client: Any = None
 

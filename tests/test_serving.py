@@ -27,7 +27,7 @@ PEOPLE = "people: [{name: Ada, role: legal}]\n"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    found = Server(tmp_path / "prefect", 4313)
+    found = Server(tmp_path / "prefect")
     found.start()
     yield found
     found.kill()
@@ -93,6 +93,7 @@ def test_a_decision_is_honoured_once_whatever_is_killed(
         quick = {"scenario_limit": 1, "samples": 1}
         started = post(server, f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"settings": quick}})
         until(lambda: state(server, started["id"]) == "Suspended")
+        until(lambda: processes_of(worker) == 1, 30, "a run that waits holds a process")
         until(lambda: heard, 30, "nobody was told that a gate waits")
         assert started["id"] in heard[0]["url"]
 
@@ -111,6 +112,12 @@ def test_a_decision_is_honoured_once_whatever_is_killed(
         assert len(post(server, "/automations/filter", {})) == 2, "a second start makes no second ones"
     finally:
         worker.kill()
+
+
+def processes_of(worker: Worker) -> int:
+    """How many processes there are of the session that the worker began."""
+    listed = subprocess.run(["ps", "-o", "pid=", "-s", str(worker.process.pid)], capture_output=True, text=True)
+    return len(listed.stdout.split())
 
 
 def state(server: Server, flow_run: str) -> str:
