@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -364,8 +365,17 @@ def evidence_digest(run: Run, gate: str, folder: Path | None = None) -> str:
     for stage in GATES[gate]:
         for path in sorted((base / stage).rglob("*")):
             if path.is_file():
-                digests[str(path.relative_to(base))] = file_digest(path)
+                found = path.stat()
+                digests[str(path.relative_to(base))] = _digest_as_of(
+                    path, found.st_ino, found.st_size, found.st_ctime_ns
+                )
     return digest(digests)
+
+
+@lru_cache(maxsize=10_000)
+def _digest_as_of(path: Path, inode: int, size: int, changed_ns: int) -> str:
+    """A file's digest, read once in a process: a model is long. Nobody can set the time of change back."""
+    return file_digest(path)
 
 
 def _number(round_folder: Path) -> int:

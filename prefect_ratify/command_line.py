@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--unattended", action="store_true", help="ask nobody at the gates (the report says so, in red)")
     run.add_argument("--samples", type=_positive, help="answers for each held-out scenario and condition (default: 4)")
     run.add_argument("--seed", type=int, help="of all sampling and training (default: 0)")
+    run.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
     run.add_argument("--limit", type=_positive, help="use only so many scenarios of each split, for a quick try")
     run.add_argument("--sft-steps", type=_positive, help="at most so many steps of supervised finetuning")
     _add_models(run)
@@ -160,6 +161,8 @@ def _settings(options: argparse.Namespace) -> Settings:
     for name, field in (("samples", "samples"), ("seed", "seed"), ("limit", "scenario_limit")):
         if getattr(options, name, None) is not None:
             fields[field] = getattr(options, name)
+    if getattr(options, "max_tokens", None):
+        fields["sampling"] = Settings().sampling.model_copy(update={"max_tokens": options.max_tokens})
     if getattr(options, "sft_steps", None):
         fields["training"] = TrainingSettings(sft_max_steps=options.sft_steps)
     return Settings(**fields)  # type: ignore[arg-type]

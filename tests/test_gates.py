@@ -410,7 +410,19 @@ def test_no_form_and_no_parameter_switches_unattended_on(server: Server, people:
 
 def test_a_run_without_a_deployment_pauses_and_takes_answers_at_the_terminal(server: Server, project: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "prefect_ratify", "run", str(project), "--limit", "1", "--samples", "1"],
+        [
+            sys.executable,
+            "-m",
+            "prefect_ratify",
+            "run",
+            str(project),
+            "--limit",
+            "1",
+            "--samples",
+            "1",
+            "--max-tokens",
+            "24",
+        ],
         env=server.environment,
         text=True,
         stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ from prefect_ratify.flows.run_folder import STAGES, latest_run, load_project
 from tests.gate_server import Server
 
 pytestmark = pytest.mark.model
-SLICE = ["--limit", "3", "--samples", "1", "--sft-steps", "3"]
+SLICE = ["--limit", "3", "--samples", "1", "--sft-steps", "3", "--max-tokens", "56"]
 
 
 def command(project: Path, *arguments: str) -> list[str]:
