@@ -27,8 +27,10 @@ PEOPLE += f"  draft: {RULE}\n  policy: {RULE}\n"
 
 
 @pytest.fixture
-def run(project: Path) -> Run:
-    """A run that stands at its first gate."""
+def run(tmp_path: Path) -> Run:
+    """A run of a small project that stands at its first gate."""
+    project = tmp_path / "project"
+    assert main(["init", str(project)]) == 0
     (project / "stakeholders.yaml").write_text(PEOPLE)
     opened = open_run(project, Settings())
     opened.stage_folder("prototype").mkdir()
