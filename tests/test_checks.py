@@ -133,6 +133,7 @@ def test_negation_keeps_what_is_not_known(value: bool | None, negated: bool | No
     assert holds(f"not: {VALUES[value]}", "a b", finished=False) is negated
 
 
+@pytest.mark.model
 def test_a_pattern_that_runs_away_gives_up_after_about_a_second() -> None:
     started = time.monotonic()
     finding = check(RUNAWAY)(LONG_RUN)

@@ -248,6 +248,7 @@ def simulated(drawn: np.random.Generator, condition: str, chances: np.ndarray) -
     )
 
 
+@pytest.mark.model
 def test_without_a_true_difference_few_false_alarms_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     # 200 suites of 30 scenarios and two conditions that are alike on average, but not in each
     # scenario (a true gap of mean 0): 5 % are promised, standard error 0.015.

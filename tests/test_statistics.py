@@ -134,6 +134,7 @@ def test_a_difference_turned_round_is_its_negative(values: list[tuple[float, flo
         assert p_value(first, second) == p_value(second, first)
 
 
+@pytest.mark.model
 def test_an_interval_covers_the_true_rate_about_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     # 400 suites of 30 scenarios, each with a chance of its own (Beta(2, 2), mean one half) and
     # 4 samples: 95 % are promised, and the standard error of what is counted is 0.011.

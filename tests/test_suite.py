@@ -299,6 +299,7 @@ def test_the_digest_covers_what_a_run_depends_on_and_nothing_else(tmp_path: Path
         assert suite_of(tmp_path, FULL.replace(old, new)).digest != before
 
 
+@pytest.mark.model
 def test_ten_thousand_scenarios_load_within_ten_seconds(tmp_path: Path) -> None:
     lines = [f'  - {{id: s{n}, query: "Query {n}: my landlord wants more rent.", tags: [t]}}' for n in range(10_000)]
     started = time.monotonic()
