@@ -117,7 +117,8 @@ def test_a_decision_is_honoured_once_whatever_is_killed(
 
 def run_processes(worker: Worker) -> list[str]:
     """The processes of the worker's session that work at runs: all but itself and Python's own tracker."""
-    listed = subprocess.run(["ps", "-o", "args=", "-s", str(worker.process.pid)], capture_output=True, text=True)
+    # -ww: at 80 columns a long path to Python would push the name of its tracker out of sight.
+    listed = subprocess.run(["ps", "-wwo", "args=", "-s", str(worker.process.pid)], capture_output=True, text=True)
     return [line for line in listed.stdout.splitlines() if " serve " not in line and "resource_tracker" not in line]
 
 
