@@ -15,7 +15,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from prefect_ratify.language_models import CallStore, LanguageModel
+from prefect_ratify.call_store import CallStore
+from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.records import Call, Clause, Message, Policy, Sampling, Scenario, seed_from
 from prefect_ratify.scenarios.checks import sentences
 from prefect_ratify.scenarios.suite import ClauseGuide, Suite

@@ -14,7 +14,7 @@ from prefect_ratify.records import Demonstration, Policy, Record, Response, Scen
 from prefect_ratify.scenarios.checks import Check
 from prefect_ratify.scenarios.comparing import Comparison, Rate, rates
 from prefect_ratify.scenarios.comparing import compare as compare_verdicts
-from prefect_ratify.scenarios.judging import EXPECTATION, judge, judge_expectations
+from prefect_ratify.scenarios.judging import EXPECTATION, Yardstick, judge, judge_expectations
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.store import read_records, write_record, write_records
 
@@ -58,9 +58,10 @@ def compare(run: Run, folder: Path) -> None:
     suite, policy = run.project.suite, refined_policy(run)
     held_out, unrelated = suite.split("held_out"), suite.unrelated_split("held_out")
     samples, unrelated_samples = run.settings.samples, run.settings.unrelated_samples
-    answers = {c.name: run.answer(held_out, c, samples=samples) for c in conditions(run)}
+    found = {c.name: run.evaluate(held_out, c, policy, samples=samples) for c in conditions(run)}
     off_topic = {c.name: run.answer(unrelated, c, samples=unrelated_samples) for c in conditions(run)}
-    verdicts = {name: run.judge(policy, held_out, given) for name, given in answers.items()}
+    answers = {name: each.responses for name, each in found.items()}
+    verdicts = {name: each.verdicts for name, each in found.items()}
     audits = {name: _audit(given, held_out, policy, suite.audits) for name, given in answers.items()}
     applied = {name: run.judge_everywhere(policy, unrelated, given) for name, given in off_topic.items()}
     expected = {name: judge_expectations(given, suite.expectations) for name, given in answers.items()}
@@ -87,7 +88,7 @@ def compare(run: Run, folder: Path) -> None:
 def _audit(
     responses: Sequence[Response], scenarios: Sequence[Scenario], policy: Policy, audits: dict[str, Check]
 ) -> list[Verdict]:
-    found = judge(responses, scenarios, policy, audits)
+    found = judge(responses, scenarios, Yardstick(policy, audits))
     return [v.model_copy(update={"judge": "audit check"}) for v in found if v.clause_id in audits]
 
 

@@ -31,9 +31,9 @@ def prototype(run: Run, folder: Path) -> None:
     model = run.model("responder")
     responses, verdicts = [], []
     for condition in (Condition("base", model), Condition("draft", model, preamble(policy))):
-        answered = run.answer(scenarios, condition)
-        responses += answered
-        verdicts += run.judge(policy, scenarios, answered)
+        found = run.evaluate(scenarios, condition, policy)
+        responses += found.responses
+        verdicts += found.verdicts
     write_records(folder / "responses.jsonl", responses)
     write_records(folder / "verdicts.jsonl", verdicts)
     write_record(folder / "gaps.json", find_gaps(scenarios, verdicts, policy.clause_ids))

@@ -8,10 +8,12 @@ from pathlib import Path
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.voting import requests
 from prefect_ratify.policy import render_policy
-from prefect_ratify.policy_modules.refiner import Proposer, add_examples, amend, follow_with, reword
+from prefect_ratify.policy_modules.refiner import Followed, Proposer, add_examples, amend, reword
 from prefect_ratify.policy_modules.refiner import refine as refine_clauses
-from prefect_ratify.records import ClauseChange, Policy, Record
+from prefect_ratify.policy_modules.responder import preamble
+from prefect_ratify.records import ClauseChange, Policy, Record, Scenario
 from prefect_ratify.scenarios.comparing import Comparison, compare
+from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.store import read_json, read_records, write_record, write_records, write_text
 
 
@@ -35,9 +37,11 @@ def refine(run: Run, folder: Path) -> None:
     """
     draft = run.project.policy
     scenarios = run.project.suite.split("develop")
-    follow = follow_with(
-        "refined", run.model("responder"), run.store, run.judge, run.settings.sampling, run.settings.seed
-    )
+
+    def follow(policy: Policy, asked: Sequence[Scenario]) -> Followed:
+        found = run.evaluate(asked, Condition("refined", run.model("responder"), preamble(policy)), policy)
+        return found.responses, found.verdicts
+
     asked = requests(run, "draft", "policy")
     propose = _proposer(run, asked)
     start, changes = amend(draft, _seen(run), propose, asked) if run.settings.models.refiner else (_seen(run), [])

@@ -16,11 +16,10 @@ from prefect_ratify.store import read_records, write_record, write_records
 def regress(run: Run, folder: Path) -> None:
     """Compare refined with draft, on every scenario."""
     policy, scenarios = refined_policy(run), run.project.suite.scenarios
-    responses = run.answer(scenarios, Condition("refined", run.model("responder"), preamble(policy)))
-    refined = run.judge(policy, scenarios, responses)
+    refined = run.evaluate(scenarios, Condition("refined", run.model("responder"), preamble(policy)), policy)
     drafted = [
         v for v in read_records(run.stage_folder("prototype") / "verdicts.jsonl", Verdict) if v.condition == "draft"
     ]
-    write_records(folder / "responses.jsonl", responses)
-    write_records(folder / "verdicts.jsonl", refined)
-    write_record(folder / "comparison.json", compare(drafted, refined, policy.clause_ids))
+    write_records(folder / "responses.jsonl", refined.responses)
+    write_records(folder / "verdicts.jsonl", refined.verdicts)
+    write_record(folder / "comparison.json", compare(drafted, refined.verdicts, policy.clause_ids))

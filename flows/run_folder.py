@@ -18,13 +18,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from prefect_ratify.call_store import CallStore
 from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.dataset import leaked_scenario
 from prefect_ratify.finetune.training import TrainingSettings
 from prefect_ratify.flows.ledger import begin_ledger
 from prefect_ratify.flows.stakeholders import GATES, Stakeholders, load_stakeholders
-from prefect_ratify.language_models import CallStore, LanguageModel
+from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.local_models import LocalModel
 from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.models import open_model
@@ -39,9 +40,9 @@ from prefect_ratify.records import (
     Verdict,
     digest,
 )
-from prefect_ratify.scenarios.judging import JudgeModel, judge
+from prefect_ratify.scenarios.judging import JudgeModel, Yardstick, judge
 from prefect_ratify.scenarios.precedents import load_precedents
-from prefect_ratify.scenarios.running import Condition
+from prefect_ratify.scenarios.running import Condition, Evaluation, evaluate
 from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.scenarios.suite import Suite, load_suite
 from prefect_ratify.store import private_folder, read_json, write_json, write_text
@@ -151,28 +152,34 @@ class Run:
         seed = self.settings.seed if seed is None else seed
         return run_suite(scenarios, condition, self.store, sampling=self.settings.sampling, samples=samples, seed=seed)
 
+    def evaluate(
+        self, scenarios: Sequence[Scenario], condition: Condition, policy: Policy, *, samples: int = 1
+    ) -> Evaluation:
+        """Answers with the run's sampling, store and seed, and their verdicts; see `scenarios.running.evaluate`."""
+        return evaluate(
+            scenarios,
+            condition,
+            self.yardstick(policy),
+            self.store,
+            sampling=self.settings.sampling,
+            samples=samples,
+            seed=self.settings.seed,
+        )
+
     def judge(self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response]) -> list[Verdict]:
-        """Verdicts by precedents, checks and the judge model, where there is one."""
-        return self._judge(policy, scenarios, responses, every_clause=False)
+        """Verdicts on answers that are there already."""
+        return judge(responses, scenarios, self.yardstick(policy), self.store)
 
     def judge_everywhere(
         self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response]
     ) -> list[Verdict]:
         """Verdicts on every clause, also those that a scenario does not touch."""
-        return self._judge(policy, scenarios, responses, every_clause=True)
+        return judge(responses, scenarios, replace(self.yardstick(policy), every_clause=True), self.store)
 
-    def _judge(
-        self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response], *, every_clause: bool
-    ) -> list[Verdict]:
-        return judge(
-            responses,
-            scenarios,
-            policy,
-            {clause_id: self.project.suite.guide(clause_id).check for clause_id in policy.clause_ids},
-            precedents=self.project.precedents,
-            judge_model=self.judge_model(),
-            every_clause=every_clause,
-        )
+    def yardstick(self, policy: Policy) -> Yardstick:
+        """What answers are judged by: precedents, checks and the judge model, where there is one."""
+        checks = {clause_id: self.project.suite.guide(clause_id).check for clause_id in policy.clause_ids}
+        return Yardstick(policy, checks, self.project.precedents, self.judge_model())
 
     def judge_model(self) -> JudgeModel | None:
         """The judge model as a function, or None."""
@@ -180,7 +187,7 @@ class Run:
             return None
         from prefect_ratify.policy_modules.judge import judge_with
 
-        return judge_with(self.model("judge"), self.store)
+        return judge_with(self.model("judge"))
 
 
 def load_project(folder: Path, problems: list[InputError] | None = None) -> Project:

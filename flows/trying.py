@@ -54,8 +54,8 @@ def try_query(folder: Path, query: str, settings: Settings) -> list[Trial]:
     )
     trials = []
     for condition in _conditions(run):
-        answered = run.answer([scenario], condition)
-        trials += [Trial(r, tuple(run.judge(project.policy, [scenario], [r]))) for r in answered]
+        found = run.evaluate([scenario], condition, project.policy)
+        trials.append(Trial(found.responses[0], tuple(found.verdicts)))
     return trials
 
 

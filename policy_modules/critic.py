@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prefect_ratify.language_models import CallStore, LanguageModel
+from prefect_ratify.call_store import CallStore
+from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.judge import conversation
-from prefect_ratify.policy_modules.models import StoreEngine, predict_all
+from prefect_ratify.policy_modules.models import Prompt, predict_all
 from prefect_ratify.records import Clause, Critique, Revision, Sampling, Scenario
 
 SAMPLING = Sampling(temperature=0.7, max_tokens=600)
@@ -19,7 +20,7 @@ class ModelCritic:
     """
 
     def __init__(self, model: LanguageModel, store: CallStore, asked: Sequence[str] = ()) -> None:
-        self._engine = StoreEngine(model, store, SAMPLING)
+        self._model, self._store = model, store
         self._asked = "\n".join(asked) or "nothing"
 
     def critique(self, cases: Sequence[tuple[Scenario, str, Clause]]) -> list[Critique | None]:
@@ -35,9 +36,9 @@ class ModelCritic:
             }
             for scenario, text, clause in cases
         ]
-        found = predict_all(CritiqueResponse, inputs, self._engine)
+        found = predict_all(Prompt(CritiqueResponse, SAMPLING), inputs, self._model, self._store, "critiques")
         return [
-            Critique(clause_id=clause.id, text=p.critique.strip()) if p and p.critique.strip() else None
+            Critique(clause_id=clause.id, text=p["critique"].strip()) if p and p["critique"].strip() else None
             for (_, _, clause), p in zip(cases, found, strict=True)
         ]
 
@@ -53,8 +54,8 @@ class ModelCritic:
             }
             for scenario, text, critique in cases
         ]
-        found = predict_all(ReviseResponse, inputs, self._engine)
+        found = predict_all(Prompt(ReviseResponse, SAMPLING), inputs, self._model, self._store, "revisions")
         return [
-            Revision(critique=critique, text=p.revision.strip()) if p and p.revision.strip() else None
+            Revision(critique=critique, text=p["revision"].strip()) if p and p["revision"].strip() else None
             for (_, _, critique), p in zip(cases, found, strict=True)
         ]

@@ -1,21 +1,26 @@
-"""Opening models by name, and putting any of them (with the store of calls) behind DSPy."""
+"""Opening models by name, and asking any of them by DSPy's signatures."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from prefect_ratify import embedded
-from prefect_ratify.errors import InputError, one_line
-from prefect_ratify.language_models import CallStore, LanguageModel
+from prefect_ratify.call_store import CallStore, run
+from prefect_ratify.errors import InputError
+from prefect_ratify.language_models import Answer, LanguageModel, Transient
 from prefect_ratify.local_models import load_local
+from prefect_ratify.policy_modules import endpoint
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion, Message, Sampling, digest
 
-AT_ONCE = 32
+AT_ONCE = 64
+DIRECT = ("openai", "hosted_vllm")  # the providers whose own endpoints speak OpenAI's protocol
 HINT = "give 'embedded', a checkpoint folder, or a LiteLLM name such as openai/…, ollama_chat/…"
 
 
@@ -40,25 +45,31 @@ def require_local(name: str) -> None:
 
 
 class RemoteModel:
-    """A model behind an HTTP endpoint, by its LiteLLM name, called through DSPy's engine.
+    """A model behind an HTTP endpoint, by its LiteLLM name.
 
-    The endpoint is LiteLLM's own, or what `<PROVIDER>_API_BASE` says.
+    The endpoint is LiteLLM's own, or what `<PROVIDER>_API_BASE` says. An OpenAI-compatible one of
+    your own is asked directly, any other by DSPy's engine, which knows each provider's ways.
     """
+
+    at_once = AT_ONCE
 
     def __init__(self, name: str) -> None:
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches one at import
         self.name = name
-        self.api_base = os.environ.get(f"{name.split('/')[0].upper()}_API_BASE")
+        self.provider, _, self.model = name.partition("/")
+        self.api_base = os.environ.get(f"{self.provider.upper()}_API_BASE")
         self.digest = digest(["remote", name, self.api_base])
+        self.endpoint = self.api_base or self.provider
 
-    def complete(self, calls: Sequence[Call], meter: Meter) -> Iterator[tuple[int, Completion]]:
-        """Answer calls, many at once; a failure is a Completion with the error's class."""
-        if not calls:
-            return
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            waiting = {pool.submit(self._complete_one, call): place for place, call in enumerate(calls)}
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
+    @asynccontextmanager
+    async def connect(self, meter: Meter) -> AsyncIterator[Answer]:
+        """Answers over HTTP; a failure that no other try would mend is a Completion with its class."""
+        if self.api_base and self.provider in DIRECT:
+            key = os.environ.get(f"{self.provider.upper()}_API_KEY", "")
+            async with endpoint.connect(self.api_base, self.model, key) as answer:
+                yield answer
+        else:
+            yield self._answer_by_dspy
 
     def require_answer(self) -> None:
         """InputError, in one line, where the model cannot be reached, or does not exist."""
@@ -67,22 +78,20 @@ class RemoteModel:
             sampling=Sampling(temperature=0.0, max_tokens=16),
             seed=0,
         )
-        try:
-            self._ask(hello)
-        except Exception as error:
-            raise InputError(
-                f"the model {self.name!r} does not answer "
-                f"({type(error).__name__}: {one_line(without_secrets(str(error)), 200)})",
-                HINT,
-            ) from None
 
-    def _complete_one(self, call: Call) -> Completion:
-        try:
-            return self._ask(call)
-        except Exception as error:  # whatever went wrong with one row is that row's result
-            return Completion(error=type(error).__name__, finished=False)
+        async def say_hello() -> Completion:
+            async with self.connect(Meter("", 1)) as answer:
+                return await answer(hello)
 
-    def _ask(self, call: Call) -> Completion:
+        try:
+            said = run(say_hello()).error
+        except Transient as failure:
+            said = failure.kind
+        if said:
+            place = f" at {self.api_base}" if self.api_base else ""
+            raise InputError(f"the model {self.name!r} does not answer{place} ({said})", HINT)
+
+    async def _answer_by_dspy(self, call: Call) -> Completion:
         import dspy
         from dspy import lm15
 
@@ -94,67 +103,76 @@ class RemoteModel:
             for m in call.messages
             if m.role != "system"
         ]
-        answer = model(
-            lm15.Request(
-                model=self.name,
-                system=system,
-                messages=tuple(turns),
-                config=lm15.Config(temperature=call.sampling.temperature, max_tokens=call.sampling.max_tokens),
-            )
+        request = lm15.Request(
+            model=self.name,
+            system=system,
+            messages=tuple(turns),
+            config=lm15.Config(temperature=call.sampling.temperature, max_tokens=call.sampling.max_tokens),
         )
-        return Completion(text=(answer.text or "").strip(), finished=answer.finish_reason != "length")
-
-
-def without_secrets(text: str) -> str:
-    """A text without the values of this environment's keys: endpoints repeat them in their errors."""
-    secrets = (v for k, v in os.environ.items() if k.endswith(("_KEY", "_TOKEN", "_SECRET")) and len(v) > 5)
-    for secret in secrets:
-        text = text.replace(secret, "…")
-    return text
-
-
-class StoreEngine:
-    """A DSPy engine over any model, so that predictors' calls are kept in the store as well."""
-
-    def __init__(self, model: LanguageModel, store: CallStore, sampling: Sampling) -> None:
-        self.model, self.store, self.sampling = model, store, sampling
-
-    def complete(self, request: Any) -> Any:
-        """Answer one lm15 Request from the store, or else from the model."""
-        from dspy import lm15
-
-        messages = [Message(role=m.role, content=m.text or "") for m in request.messages]
-        if request.system:
-            messages.insert(0, Message(role="system", content=str(request.system)))
-        call = Call(messages=tuple(messages), sampling=self.sampling, seed=0)
-        answer = self.store.complete(self.model, [call])[0]
-        if answer.error:
-            raise lm15.LM15Error(answer.error)
-        return lm15.Response(
-            id=None,
-            model=self.model.name,
-            message=lm15.Message.assistant(answer.text),
-            finish_reason="stop" if answer.finished else "length",
-            usage=lm15.Usage(),
+        try:
+            answer = await model.acall(request)
+        except Exception as error:  # whatever went wrong with one row is that row's result
+            return Completion(error=type(error).__name__, finished=False)
+        usage = answer.usage
+        return Completion(
+            text=(answer.text or "").strip(),
+            finished=answer.finish_reason != "length",
+            tokens_read=usage.input_tokens or 0,
+            tokens_written=usage.output_tokens or 0,
         )
 
 
-def predict_all(signature: Any, inputs: Sequence[dict[str, Any]], engine: StoreEngine) -> list[Any]:
-    """A DSPy prediction for each input, many at once, in order; None where it failed.
+@dataclass(frozen=True)
+class Prompt:
+    """A DSPy signature as a call to a model, and back, without DSPy's own calling, which costs much more.
 
-    One call a prediction: an answer that does not parse is not asked for a second time.
+    All inputs are texts.
     """
+
+    signature: Any
+    sampling: Sampling
+
+    def call(self, fields: Mapping[str, str]) -> Call:
+        """The call that asks for the signature's outputs."""
+        messages = tuple(
+            Message(role=role, content="".join(fields[part] if n % 2 else part for n, part in enumerate(parts)))
+            for role, parts in _template(self.signature)
+        )
+        return Call(messages=messages, sampling=self.sampling, seed=0)
+
+    def read(self, text: str) -> dict[str, Any] | None:
+        """The outputs that an answer gives; None where it cannot be parsed."""
+        try:
+            return dict(_adapter().parse(self.signature, text))
+        except Exception:  # an unusable answer is this row's result; the caller counts it
+            return None
+
+
+def predict_all(
+    prompt: Prompt, inputs: Sequence[Mapping[str, str]], model: LanguageModel, store: CallStore, label: str = ""
+) -> list[dict[str, Any] | None]:
+    """The outputs for each input, in order; None where there is no usable answer.
+
+    One call an input: an answer that does not parse is not asked for a second time.
+    """
+    answers = store.complete(model, [prompt.call(fields) for fields in inputs], label)
+    return [None if answer.error else prompt.read(answer.text) for answer in answers]
+
+
+@lru_cache
+def _adapter() -> Any:
     import dspy
 
-    model = dspy.LM(f"openai/{engine.model.name.split('/')[-1]}", engine=engine, cache=False, num_retries=0)
-    predictor = dspy.Predict(signature)
+    return dspy.ChatAdapter(use_json_adapter_fallback=False)
 
-    def predict(fields: dict[str, Any]) -> Any:
-        with dspy.context(lm=model, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
-            try:
-                return predictor(**fields)
-            except Exception:  # an unusable answer is this row's result; the caller counts it
-                return None
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(predict, inputs))
+@lru_cache
+def _template(signature: Any) -> list[tuple[Any, list[str]]]:
+    """A signature's turns, each as texts and, between any two of them, the name of the input that stands there.
+
+    Formatting takes DSPy half a millisecond; a judge is asked thousands of times.
+    """
+    marks = {name: f"\ue000{name}\ue000" for name in signature.input_fields}
+    turns = _adapter().format(signature, [], marks)
+    assert all(sum(turn["content"].count(mark) for turn in turns) == 1 for mark in marks.values())
+    return [(turn["role"], turn["content"].split("\ue000")) for turn in turns]

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect_ratify.language_models import CallStore, LanguageModel
+from prefect_ratify.call_store import CallStore
+from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy import polarity_of
-from prefect_ratify.policy_modules.models import StoreEngine, predict_all
-from prefect_ratify.policy_modules.responder import preamble
+from prefect_ratify.policy_modules.models import Prompt, predict_all
 from prefect_ratify.records import (
     Clause,
     ClauseChange,
@@ -118,7 +118,7 @@ def reword(
     """
     from prefect_ratify.policy_modules.signatures import RefineClause, fenced
 
-    engine = StoreEngine(model, store, SAMPLING)
+    prompt = Prompt(RefineClause, SAMPLING)
     known = [_grams(scenario.query) for scenario in scenarios]
 
     def propose(draft: Clause, current: Clause, failures: Sequence[Failure]) -> Clause | None:
@@ -130,8 +130,8 @@ def reword(
             "asked": "\n".join(comments) or "nothing",
             "failures": shown or "none",
         }
-        prediction = predict_all(RefineClause, [fields], engine)[0]
-        text = " ".join(str(prediction.clause).split()) if prediction else ""
+        said = predict_all(prompt, [fields], model, store)[0]
+        text = " ".join(str(said["clause"]).split()) if said else ""
         return current.model_copy(update={"text": text}) if acceptable(text, draft, known) else None
 
     return propose
@@ -267,25 +267,6 @@ class _Quiet:
 
     def log(self, message: str) -> None:
         pass
-
-
-def follow_with(
-    condition_name: str,
-    model: LanguageModel,
-    store: CallStore,
-    judge: Callable[[Policy, Sequence[Scenario], list[Response]], list[Verdict]],
-    sampling: Sampling,
-    seed: int,
-) -> Callable[[Policy, Sequence[Scenario]], Followed]:
-    """A `follow` for `refine`: the model answers each scenario once, under the policy."""
-    from prefect_ratify.scenarios.running import Condition, run
-
-    def follow(policy: Policy, scenarios: Sequence[Scenario]) -> Followed:
-        condition = Condition(condition_name, model, preamble(policy))
-        responses = run(scenarios, condition, store, sampling=sampling, samples=1, seed=seed)
-        return responses, judge(policy, scenarios, responses)
-
-    return follow
 
 
 def _policy(draft: Policy, candidate: Mapping[str, str]) -> Policy:

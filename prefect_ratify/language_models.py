@@ -1,27 +1,34 @@
-"""What a language model is to this package, and the store that keeps its answers.
+"""What a language model is to this package.
 
-Any object with `name`, `digest` and `complete` will do: `LocalModel` (in process) and
-`RemoteModel` (LiteLLM names, in `policy_modules`) are the two that are shipped.
+`LocalModel` (in process) and `RemoteModel` (LiteLLM names, in `policy_modules`) are the two that
+are shipped; any object with these five names will do. Calls reach a model by `asking.Asking`,
+which keeps its answers.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from pathlib import Path
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from prefect_ratify.progress import Meter
-from prefect_ratify.records import Call, Completion, digest
+from prefect_ratify.records import Call, Completion
+
+Answer = Callable[[Call], Awaitable[Completion]]
+Complete = Callable[[Sequence[Call], "TokenCounter"], Iterator[tuple[int, Completion]]]
+WINDOW = 0.01  # seconds in which calls to a model in process gather to a batch
+ANY_NUMBER = 1_000_000
 
 
 class LanguageModel(Protocol):
     """A model that answers calls.
 
-    `digest` identifies the weights (or, for a remote model, its name and endpoint).
-    `complete` yields `(index, completion)` in any order, each index once; a call that fails
-    gives a Completion with an `error`, never an exception.
+    `digest` identifies the weights (or, for a remote model, its name and endpoint). At most
+    `at_once` calls wait for an `endpoint` at a time, whichever models stand behind it. `connect`
+    opens what answering needs; the answer to a call that cannot be answered is a Completion with
+    an `error`, or Transient is raised where another try may help.
     """
 
     @property
@@ -30,51 +37,85 @@ class LanguageModel(Protocol):
     @property
     def digest(self) -> str: ...
 
-    def complete(self, calls: Sequence[Call], meter: Meter) -> Iterator[tuple[int, Completion]]: ...
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def at_once(self) -> int: ...
+
+    def connect(self, meter: Meter) -> AbstractAsyncContextManager[Answer]: ...
 
 
-class CallStore:
-    """Answers by the digest of model, messages and sampling: nothing is paid for twice.
+class TokenCounter(Protocol):
+    """Where a model that works in batches counts the tokens that it made."""
 
-    Answers are written as they come, so that a crash loses only those in flight. Failures are
-    not kept: they are asked again.
+    def add(self, *, tokens: int) -> None: ...
+
+
+class Transient(Exception):
+    """A failure that may pass: `kind` is its class, `wait` the seconds that the endpoint asked for."""
+
+    def __init__(self, kind: str, wait: float | None = None) -> None:
+        super().__init__(kind)
+        self.kind, self.wait = kind, wait
+
+
+@asynccontextmanager
+async def batched(complete: Complete, meter: Meter) -> AsyncIterator[Answer]:
+    """Single answers from a model that works in batches; the calls of one moment form a batch.
+
+    `complete` yields `(index, completion)` in any order, each index once. It works in a thread,
+    so that answers can be judged while others are still written.
     """
+    batcher = _Batcher(complete, meter)
+    try:
+        yield batcher.answer
+    finally:
+        batcher.stopped.set()
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(self._open()) as database, database:
-            database.execute("CREATE TABLE IF NOT EXISTS calls (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
 
-    def complete(self, model: LanguageModel, calls: Sequence[Call], label: str = "") -> list[Completion]:
-        """The completions of `calls`, in their order; only those not known yet are made."""
-        keys = [digest([model.digest, call]) for call in calls]
-        known = self._known(set(keys))
-        missing = {key: call for key, call in zip(keys, calls, strict=True) if key not in known}
-        names = list(missing)
-        with closing(self._open()) as database, Meter(label, len(names), reused=len(known)) as meter:
-            for index, completion in model.complete(list(missing.values()), meter):
-                known[names[index]] = completion
-                meter.add(answers=1)
-                if not completion.error:
-                    with database:
-                        database.execute(
-                            "INSERT OR REPLACE INTO calls VALUES (?, ?)",
-                            (names[index], completion.model_dump_json()),
-                        )
-        return [known[key] for key in keys]
+class _Batcher:
+    working = threading.Lock()  # two models on the same cores would each be slower than in turn
 
-    def _known(self, keys: set[str]) -> dict[str, Completion]:
-        found: dict[str, Completion] = {}
-        with closing(self._open()) as database:
-            for key in keys:
-                row = database.execute("SELECT answer FROM calls WHERE key = ?", (key,)).fetchone()
-                if row:
-                    found[key] = Completion.model_validate_json(row[0])
-        return found
+    def __init__(self, complete: Complete, meter: Meter) -> None:
+        self.complete, self.meter = complete, meter
+        self.waiting: list[tuple[Call, asyncio.Future[Completion]]] = []
+        self.batches: asyncio.Task[None] | None = None
+        self.stopped = threading.Event()
 
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=60)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
-        return database
+    async def answer(self, call: Call) -> Completion:
+        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self.waiting.append((call, answer))
+        if self.batches is None or self.batches.done():
+            self.batches = asyncio.create_task(self._work())
+        return await answer
+
+    def add(self, *, tokens: int) -> None:
+        """Count tokens; the place at which a model's work can be ended."""
+        if self.stopped.is_set():
+            raise InterruptedError
+        self.meter.add(tokens=tokens)
+
+    async def _work(self) -> None:
+        while self.waiting:
+            await asyncio.sleep(WINDOW)
+            batch, self.waiting = self.waiting, []
+            await asyncio.to_thread(self._complete, batch, asyncio.get_running_loop())
+
+    def _complete(self, batch: list[tuple[Call, asyncio.Future[Completion]]], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            with self.working:
+                for index, completion in self.complete([call for call, _ in batch], self):
+                    loop.call_soon_threadsafe(_settle, batch[index][1], completion)
+        except BaseException as error:  # also of those who press Ctrl-C: it is the askers' to handle
+            for _, answer in batch:
+                loop.call_soon_threadsafe(_settle, answer, error)
+
+
+def _settle(answer: asyncio.Future[Completion], outcome: Completion | BaseException) -> None:
+    if answer.done():
+        return
+    if isinstance(outcome, BaseException):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)

@@ -6,12 +6,14 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from prefect_ratify import embedded
 from prefect_ratify.errors import InputError
+from prefect_ratify.language_models import ANY_NUMBER, Answer, TokenCounter, batched
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion
 
@@ -66,8 +68,11 @@ def checkpoint_digest(folder: Path) -> str:
 class LocalModel:
     """A causal model of the transformers library in float32, loaded when first asked."""
 
+    at_once = ANY_NUMBER  # the more prompts there are, the better they share batches
+
     def __init__(self, name: str, folder: Path, digest: str) -> None:
         self.name, self.folder, self.digest = name, folder, digest
+        self.endpoint = digest
         self._loaded: tuple[Any, Any] | None = None
 
     def load(self) -> tuple[Any, Any]:
@@ -76,7 +81,11 @@ class LocalModel:
             self._loaded = _load(self.folder)
         return self._loaded
 
-    def complete(self, calls: Sequence[Call], meter: Meter) -> Iterator[tuple[int, Completion]]:
+    def connect(self, meter: Meter) -> AbstractAsyncContextManager[Answer]:
+        """Answers one by one, written in batches."""
+        return batched(self.complete, meter)
+
+    def complete(self, calls: Sequence[Call], meter: TokenCounter) -> Iterator[tuple[int, Completion]]:
         """Answer all calls in batches; a prompt beyond the model's context is an error row."""
         if not calls:
             return
@@ -103,7 +112,15 @@ class LocalModel:
         )
         for index, answer in answers:
             text = tokenizer.decode(answer.tokens, skip_special_tokens=True)
-            yield places[index], Completion(text=text.strip(), finished=answer.finished)
+            yield (
+                places[index],
+                Completion(
+                    text=text.strip(),
+                    finished=answer.finished,
+                    tokens_read=len(prompts[index].tokens),
+                    tokens_written=len(answer.tokens),
+                ),
+            )
 
 
 def prompt_tokens(tokenizer: Any, call: Call) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from prefect_ratify.budget import Spending
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -20,17 +22,26 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 class Meter:
-    """Counts answers and tokens of one piece of work; use as a context manager."""
+    """Counts answers, tokens and money of one piece of work; use as a context manager.
 
-    def __init__(self, label: str, total: int, reused: int = 0) -> None:
-        self.label, self.total, self.reused = label, total, reused
-        self.answers = self.tokens = 0
+    `total` is how many answers are needed, as far as that is known: `expect` adds to it.
+    """
+
+    def __init__(self, label: str, total: int, spending: Spending | None = None) -> None:
+        self.label, self.total = label, total
+        self.spending = spending or Spending()
+        self.answers = self.reused = self.tokens = 0
         self.started = self.shown = time.monotonic()
         self.live = sys.stderr.isatty()
 
-    def add(self, answers: int = 0, tokens: int = 0) -> None:
-        """Count, and show the line when it is due."""
+    def expect(self, answers: int) -> None:
+        """So many more answers are needed."""
+        self.total += answers
+
+    def add(self, *, answers: int = 0, reused: int = 0, tokens: int = 0) -> None:
+        """Count, and show the line when it is due. `tokens` are those of models in process, as they are made."""
         self.answers += answers
+        self.reused += reused
         self.tokens += tokens
         now = time.monotonic()
         if self.label and now - self.shown >= (0.5 if self.live else SECONDS_BETWEEN_LINES):
@@ -40,14 +51,19 @@ class Meter:
     def line(self, now: float) -> str:
         """The text of the line at the time `now` (of the monotonic clock)."""
         passed = max(now - self.started, 1e-9)
-        parts = [f"{self.label}: {self.answers}/{self.total} answers"]
+        needed = self.total - self.reused
+        parts = [f"{self.label}: {self.answers}/{needed} answers"]
         if self.reused:
             parts.append(f"{self.reused} reused")
         if self.tokens:
             parts.append(f"{self.tokens / passed:.0f} tokens/s")
-        if 0 < self.answers < self.total:
-            parts.append(f"about {duration(passed / self.answers * (self.total - self.answers))} left")
-        elif self.answers == self.total:
+        elif self.spending.tokens:
+            parts.append(f"{self.spending.tokens:,} tokens")
+        if self.spending.dollars:
+            parts.append(f"${self.spending.dollars:.2f}")
+        if 0 < self.answers < needed:
+            parts.append(f"about {duration(passed / self.answers * (needed - self.answers))} left")
+        elif self.answers == needed:
             parts.append(duration(passed))
         return " · ".join(parts)
 
@@ -63,7 +79,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.label and self.total:
+        if self.label and self.answers:
             self._show(time.monotonic(), end="\n")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,6 +23,10 @@ class Record(BaseModel):
     """A frozen value that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+R = TypeVar("R", bound=Record)
+_NAMES: dict[type[Record], set[str]] = {}
 
 
 class Message(Record):
@@ -98,12 +102,15 @@ class Call(Record):
 class Completion(Record):
     """What a model answered. `finished` is False where the token limit cut it off.
 
-    `error` is the class of the failure, where there is no answer.
+    `error` is the class of the failure, where there is no answer. The counts are those of the
+    endpoint; 0 where it gives none.
     """
 
     text: str = ""
     finished: bool = True
     error: str = ""
+    tokens_read: int = 0
+    tokens_written: int = 0
 
 
 class Scenario(Record):
@@ -257,6 +264,15 @@ class LedgerHead(Record):
     entry: LedgerEntry | None
     run: str
     inputs: str
+
+
+def made(kind: type[R], **fields: Any) -> R:
+    """A record of all its fields, whose types the caller vouches for.
+
+    Of the records that a run has by the ten thousand, this is a third smaller than one that was
+    validated, which keeps a set of the names of its fields; and quicker.
+    """
+    return kind.model_construct(_NAMES.setdefault(kind, set(fields)), **fields)
 
 
 def canonical(value: Any) -> str:

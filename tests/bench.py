@@ -27,6 +27,10 @@ def main() -> None:
     print(_line(*header))
     for measure in (help_time, generation_speed, generation_speed_with_policy, judging_speed, comparing_time):
         print(_line(*measure()), flush=True)
+    from tests.calls_bench.measuring import measure as measure_calls
+
+    for row in measure_calls():
+        print(_line(*row), flush=True)
 
 
 def help_time() -> tuple[str, str, str, str, str]:
@@ -51,14 +55,14 @@ def generation_speed_with_policy() -> tuple[str, str, str, str, str]:
 
 def judging_speed() -> tuple[str, str, str, str, str]:
     """Verdicts a second by checks, against the number that one run of the demo needs."""
-    from prefect_ratify.scenarios.judging import judge
+    from prefect_ratify.scenarios.judging import Yardstick, judge
 
     policy, suite = _shipped()
     checks = {key: guide.check for key, guide in suite.guides.items()}
     replies = [reply for guide in suite.guides.values() for reply in (*guide.good, *guide.bad)]
     responses = [_response(s, i, replies[i % len(replies)]) for i, s in enumerate(suite.scenarios * 5)]
     verdicts: list[Verdict] = []
-    seconds = _seconds(lambda: verdicts.extend(judge(responses, suite.scenarios, policy, checks)))
+    seconds = _seconds(lambda: verdicts.extend(judge(responses, suite.scenarios, Yardstick(policy, checks))))
     return ("judging by checks", f"{len(verdicts) / seconds:.0f}", "verdicts/s", "-", "> 1000")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import LeakError, ShortOfRows
 from prefect_ratify.finetune import sentences
 from prefect_ratify.finetune.dataset import (
@@ -22,7 +23,6 @@ from prefect_ratify.finetune.dataset import (
 from prefect_ratify.finetune.measures import measure, repetition
 from prefect_ratify.finetune.preferences import prefer
 from prefect_ratify.finetune.sentences import SAMPLING, shares_words, write_sentences
-from prefect_ratify.language_models import CallStore
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.records import (
     Call,

@@ -9,7 +9,7 @@ import pytest
 from prefect_ratify.errors import InputError
 from prefect_ratify.records import Clause, Message, Policy, Precedent, Response, Scenario
 from prefect_ratify.scenarios.checks import parse_check
-from prefect_ratify.scenarios.judging import judge, judge_expectations
+from prefect_ratify.scenarios.judging import Yardstick, judge, judge_expectations
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.precedents import dangling, load_precedents
 
@@ -30,18 +30,18 @@ def ruling(outcome: str, text: str = "I am\u2028sorry") -> Precedent:
 
 def test_a_ruling_outranks_the_check_and_the_last_one_counts() -> None:
     rulings = (ruling("upheld"), ruling("violated"))
-    (verdict,) = judge([response("I am sorry")], [SCENARIO], POLICY, {"sorry": CHECK}, precedents=rulings)
+    (verdict,) = judge([response("I am sorry")], [SCENARIO], Yardstick(POLICY, {"sorry": CHECK}, rulings))
     assert (verdict.outcome, verdict.judge) == ("violated", "precedent by Ada")
 
 
 def test_a_ruling_on_another_response_decides_nothing() -> None:
     given = [response("so sorry")]
-    (verdict,) = judge(given, [SCENARIO], POLICY, {"sorry": CHECK}, precedents=(ruling("violated"),))
+    (verdict,) = judge(given, [SCENARIO], Yardstick(POLICY, {"sorry": CHECK}, (ruling("violated"),)))
     assert (verdict.outcome, verdict.judge) == ("upheld", "check")
 
 
 def test_without_ruling_check_or_judge_a_verdict_is_undecided() -> None:
-    (verdict,) = judge([response("I am sorry")], [SCENARIO], POLICY, {})
+    (verdict,) = judge([response("I am sorry")], [SCENARIO], Yardstick(POLICY, {}))
     assert (verdict.outcome, verdict.judge) == ("undecided", "nobody")
 
 

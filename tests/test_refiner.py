@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_ratify.language_models import CallStore
+from prefect_ratify.call_store import CallStore
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.refiner import (
     FEEDBACK_BATCH,
@@ -18,7 +18,6 @@ from prefect_ratify.policy_modules.refiner import (
     acceptable,
     add_examples,
     amend,
-    follow_with,
     refine,
     reword,
 )
@@ -29,7 +28,6 @@ from prefect_ratify.records import (
     Message,
     Policy,
     Response,
-    Sampling,
     Scenario,
     Split,
     Verdict,
@@ -331,26 +329,7 @@ def test_an_answer_that_cannot_be_used_proposes_nothing(tmp_path: Path, text: st
     assert len(model.asked) == 1
 
 
-# follow_with and the responder
-
-
-def test_following_puts_the_policy_before_each_scenario_once(tmp_path: Path) -> None:
-    model = FakeModel(lambda asked: f"answer to {asked.messages[-1].content}")
-    judged: list[tuple[Policy, list[str]]] = []
-
-    def judge(policy: Policy, scenarios: Sequence[Scenario], responses: list[Response]) -> list[Verdict]:
-        judged.append((policy, [response.text for response in responses]))
-        return []
-
-    follow = follow_with("draft", model, CallStore(tmp_path / "calls.sqlite"), judge, Sampling(), 0)
-    responses, verdicts = follow(DRAFT, SCENARIOS[:2])
-    assert [(r.scenario_id, r.condition, r.text) for r in responses] == [
-        ("develop-0", "draft", "answer to query number 0"),
-        ("develop-1", "draft", "answer to query number 1"),
-    ]
-    assert judged == [(DRAFT, [r.text for r in responses])]
-    assert verdicts == []
-    assert [asked.messages[:-1] for asked in model.asked] == [preamble(DRAFT)] * 2
+# the responder
 
 
 def test_the_preamble_holds_clauses_and_examples_and_no_notes() -> None:

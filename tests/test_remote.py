@@ -9,21 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError
 from prefect_ratify.finetune.constitution import revise_all
-from prefect_ratify.language_models import CallStore
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.policy_modules.judge import judge_with
 from prefect_ratify.policy_modules.models import RemoteModel, open_model
 from prefect_ratify.policy_modules.refiner import Failure, reword
 from prefect_ratify.policy_modules.signatures import FENCE
-from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion, Critique, Message, Response, Sampling, Scenario, Verdict
+from prefect_ratify.scenarios.judging import Yardstick, judge
 from tests import model_server as server_module
 from tests.model_server import Fault, Messages, ModelServer, model_server
 
@@ -42,7 +43,7 @@ TALK = Scenario(
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once, so that failures are quick."""
-    monkeypatch.setattr("dspy.clients.execution._delay", lambda error, attempt: 0.0)
+    monkeypatch.setattr("prefect_ratify.call_store.backoff", lambda attempt: 0.0)
 
 
 @pytest.fixture
@@ -74,8 +75,9 @@ def call(*turns: str, **sampling: Any) -> Call:
 
 
 def answers(calls: Sequence[Call]) -> list[Completion]:
-    found = dict(RemoteModel(NAME).complete(calls, Meter("", len(calls))))
-    return [found[place] for place in range(len(calls))]
+    with TemporaryDirectory() as folder:
+        found = CallStore(Path(folder) / "calls.sqlite").complete(RemoteModel(NAME), calls)
+    return [answer.model_copy(update={"tokens_read": 0, "tokens_written": 0}) for answer in found]
 
 
 def failing(status: int) -> Callable[[Messages], str]:
@@ -290,8 +292,8 @@ def response(text: str = "I'm sorry. How long?") -> Response:
 
 
 def judged(store: CallStore, *texts: str) -> list[Verdict]:
-    cases = [(TALK, response(text), POLICY.clause("sorry")) for text in texts]
-    return judge_with(RemoteModel(NAME), store)(cases)
+    by = Yardstick(parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n"), {}, (), judge_with(RemoteModel(NAME)))
+    return judge([response(text) for text in texts], [TALK], by, store)
 
 
 def test_a_judges_answer_becomes_a_verdict(serve: Serve, store: CallStore) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import RatifyError
-from prefect_ratify.language_models import CallStore
-from prefect_ratify.progress import Meter
+from prefect_ratify.language_models import TokenCounter
 from prefect_ratify.records import Call, Completion, Message, Policy, Sampling, WorkedExample
 from prefect_ratify.store import (
     read_json,
@@ -96,7 +96,7 @@ def test_identical_calls_in_one_list_are_asked_once(store: CallStore) -> None:
 
 def test_the_order_of_calls_is_kept_whatever_order_answers_come_in(store: CallStore) -> None:
     class Backwards(FakeModel):
-        def complete(self, calls: Sequence[Call], meter: Meter) -> Iterator[tuple[int, Completion]]:
+        def complete(self, calls: Sequence[Call], meter: TokenCounter) -> Iterator[tuple[int, Completion]]:
             yield from reversed(list(super().complete(calls, meter)))
 
     calls = [call(letter) for letter in "badc"]

@@ -1,0 +1,176 @@
+"""The store of what was paid for, and asking models through it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect_ratify.budget import Spending
+from prefect_ratify.language_models import Answer, LanguageModel, Transient
+from prefect_ratify.progress import Meter
+from prefect_ratify.records import Call, Completion, Record, digest
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+ATTEMPTS = 5
+LONGEST_WAIT = 120.0  # seconds before another try, whatever an endpoint asks for
+HOPELESS = 100  # calls that failed in a row, with all their tries: the endpoint is taken to be down
+NOT_RUN = "NotRun"  # the error of a call that was not sent: there was no budget, or no endpoint, for it
+
+
+class CallStore:
+    """Records by the digest of all that they depend on: nothing is paid for twice.
+
+    Each is written when it comes, so that a crash loses only what was in flight. Several threads
+    and processes may use one file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        # Without an isolation level every statement is a transaction of its own.
+        self._database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.execute("CREATE TABLE IF NOT EXISTS calls (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
+
+    def find(self, key: str, kind: type[R]) -> R | None:
+        """What was kept under this key, if anything was."""
+        with self._lock:
+            row = self._database.execute("SELECT answer FROM calls WHERE key = ?", (key,)).fetchone()
+        return kind.model_validate_json(row[0]) if row else None
+
+    def keep(self, key: str, record: Record) -> None:
+        """Write a record; once this returns, no end of the process loses it."""
+        with self._lock:
+            self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?)", (key, record.model_dump_json()))
+
+    def complete(self, model: LanguageModel, calls: Sequence[Call], label: str = "") -> list[Completion]:
+        """The completions of `calls`, in their order; only those not known yet are made."""
+        found: dict[int, Completion] = {}
+
+        async def work() -> None:
+            with Meter(label, len(calls)) as meter:
+                async with Asking(self, meter) as asking:
+
+                    async def one(place: int) -> None:
+                        found[place] = await asking.ask(model, calls[place])
+
+                    await pooled(one, range(len(calls)), model.at_once)
+
+        run(work())
+        return [found[place] for place in range(len(calls))]
+
+
+class Asking:
+    """Calls to models in one event loop: from the store, or else within the budget and kept.
+
+    At most `at_once` calls wait for an endpoint at a time. One that failed and may pass is tried
+    again, after as long as the endpoint asks for; meanwhile others have its place.
+    """
+
+    def __init__(self, store: CallStore, meter: Meter, spending: Spending | None = None) -> None:
+        self.store, self.meter = store, meter
+        self.spending = spending or meter.spending
+        self._open = AsyncExitStack()
+        self._answers: dict[str, Answer] = {}
+        self._places: dict[str, asyncio.Semaphore] = {}
+        self._asked: dict[str, asyncio.Future[Completion]] = {}
+        self._failed: Counter[str] = Counter()
+
+    async def __aenter__(self) -> Asking:
+        await self._open.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._open.__aexit__(*error)
+
+    async def ask(self, model: LanguageModel, call: Call) -> Completion:
+        """The answer to a call. The same call twice at the same time is one call."""
+        key = call_key(model, call)
+        if key in self._asked:
+            return await self._asked[key]
+        found = self.store.find(key, Completion)
+        if found is not None:
+            self.meter.add(reused=1)
+            return found
+        if model.digest not in self._answers:
+            self._answers[model.digest] = await self._open.enter_async_context(model.connect(self.meter))
+            self._places.setdefault(model.endpoint, asyncio.Semaphore(model.at_once))
+        self._asked[key] = asyncio.ensure_future(self._obtain(model, call, key))
+        try:
+            return await self._asked[key]
+        finally:
+            self._asked.pop(key, None)
+
+    async def _obtain(self, model: LanguageModel, call: Call, key: str) -> Completion:
+        places, failure = self._places[model.endpoint], Transient(NOT_RUN)
+        for attempt in range(ATTEMPTS):
+            async with places:
+                if self._failed[model.endpoint] >= HOPELESS or not self.spending.begin(model.name, call):
+                    break
+                try:
+                    answer = await self._send(model, call)
+                except Transient as passing:
+                    failure = passing
+                else:
+                    # Before its place is another's: all that a kill loses is what waits for an answer.
+                    if not answer.error:
+                        self.store.keep(key, answer)
+                        self._failed[model.endpoint] = 0
+                    self.meter.add(answers=1)
+                    return answer
+            if attempt + 1 < ATTEMPTS:
+                await asyncio.sleep(backoff(attempt) if failure.wait is None else min(failure.wait, LONGEST_WAIT))
+        self._failed[model.endpoint] += 1
+        self.meter.add(answers=1)
+        return Completion(error=failure.kind, finished=False)
+
+    async def _send(self, model: LanguageModel, call: Call) -> Completion:
+        answer = None
+        try:
+            answer = await self._answers[model.digest](call)
+            return answer
+        finally:
+            self.spending.end(model.name, call, answer)
+
+
+def call_key(model: LanguageModel, call: Call) -> str:
+    """The digest of all that an answer depends on."""
+    return digest([model.digest, call])
+
+
+def backoff(attempt: int) -> float:
+    """Seconds before another try, twice as long each time; of random length, lest all come back at once."""
+    return float(2**attempt * random.uniform(0.25, 0.75))
+
+
+async def pooled(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
+    """Do the work on each item, on so many at a time; what is slow holds up nothing but its own place."""
+    listed = list(items)
+    waiting = iter(listed)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    await asyncio.gather(*(worker() for _ in range(min(at_once, len(listed)))))
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end; in a thread of its own where this one's event loop is running (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
