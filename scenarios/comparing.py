@@ -5,38 +5,43 @@ Old against new policy and prompted against finetuned model are this one operati
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from prefect_ratify.records import Record, Verdict
-from prefect_ratify.scenarios.statistics import Interval, Scores, adjusted, difference, p_value, rate
+from prefect_ratify.records import Record, Scenario, Verdict
+from prefect_ratify.scenarios.statistics import Interval, Scores, adjusted, difference, p_value, rate, smallest_found
 
 ALL = "all clauses"
+OUTCOMES = ("upheld", "violated", "not applicable", "undecided")
 Change = Literal["fixed", "regressed", "unchanged", "undecided"]
 Finding = Literal["better", "worse", "no difference shown", "too few scenarios to tell"]
 FEWEST_SCENARIOS = 6  # below this, even a unanimous sign test cannot reach 5 %
 
 
 class Rate(Record):
-    """How often a clause was upheld under a condition.
+    """How often a clause was upheld under a condition; of the scenarios with a `tag`, where there is one.
 
     `verdicts` counts outcomes over all samples; `interval` is over the scenarios' shares of
-    upheld among decided verdicts.
+    upheld among decided verdicts. `if_undecided` is what the estimate would be if all undecided
+    verdicts were violations, and if all were upheld; None where there are none.
     """
 
     condition: str
     clause_id: str
     interval: Interval
     verdicts: dict[str, int]
+    tag: str = ""
+    if_undecided: tuple[float, float] | None = None
 
 
 class Difference(Record):
     """Second condition minus first, on one clause, paired by scenario.
 
-    `p_value` is from a permutation test, adjusted over the clauses of a comparison.
+    `p_value` is from a permutation test, adjusted over the clauses (or the tags) of a comparison.
+    `smallest_found` is the smallest true drop that would be found in four cases of five.
     """
 
     first: str
@@ -45,6 +50,9 @@ class Difference(Record):
     interval: Interval
     p_value: float | None
     finding: Finding
+    tag: str = ""
+    if_undecided: tuple[float, float] | None = None
+    smallest_found: float | None = None
 
 
 class Cell(Record):
@@ -58,13 +66,15 @@ class Cell(Record):
 
 
 class Comparison(Record):
-    """Two conditions compared: rates of both, differences by clause and in total, every cell."""
+    """Two conditions compared: rates of both, differences by clause and in total, by tag, and every cell."""
 
     first: str
     second: str
     rates: tuple[Rate, ...]
     differences: tuple[Difference, ...]
     cells: tuple[Cell, ...]
+    tag_rates: tuple[Rate, ...] = ()
+    tag_differences: tuple[Difference, ...] = ()
 
     def count(self, change: Change) -> int:
         """How many cells changed so."""
@@ -75,41 +85,75 @@ class Comparison(Record):
         return next(d for d in self.differences if d.clause_id == ALL)
 
 
-def compare(first: Sequence[Verdict], second: Sequence[Verdict], clause_ids: Sequence[str]) -> Comparison:
-    """Compare two conditions' verdicts. Scenarios missing on one side are left out of differences."""
-    names = _name(first), _name(second)
+@dataclass(frozen=True)
+class _Table:
+    """Verdicts of one condition, counted: each array is `[scenarios, clauses]`."""
+
+    condition: str
+    upheld: Scores
+    violated: Scores
+    undecided: Scores
+
+    @property
+    def shares(self) -> Scores:
+        """Of upheld among decided samples; NaN where none is decided."""
+        return _divided(self.upheld, self.upheld + self.violated)
+
+    def shares_if(self, outcome: Literal["upheld", "violated"]) -> Scores:
+        """The same, had all undecided verdicts had that outcome."""
+        count = self.upheld + self.violated + self.undecided
+        return _divided(self.upheld + (self.undecided if outcome == "upheld" else 0), count)
+
+    @property
+    def samples(self) -> int:
+        """The most decided verdicts that a scenario has on a clause."""
+        decided = self.upheld + self.violated
+        return max(1, int(decided.max())) if decided.size else 1
+
+
+def compare(
+    first: Sequence[Verdict],
+    second: Sequence[Verdict],
+    clause_ids: Sequence[str],
+    scenarios: Sequence[Scenario] = (),
+) -> Comparison:
+    """Compare two conditions' verdicts. Scenarios missing on one side are left out of differences.
+
+    With `scenarios`, those that have tags are compared by tag as well, over all clauses together.
+    """
     scenario_ids = list(dict.fromkeys(v.scenario_id for v in [*first, *second]))
-    tables = [_shares(verdicts, scenario_ids, clause_ids) for verdicts in (first, second)]
-    differences = [
-        _difference(names, clause_id, column_of(tables[0], i), column_of(tables[1], i))
-        for i, clause_id in enumerate([*clause_ids, ALL])
-    ]
-    corrected = [*adjusted([d.p_value for d in differences[:-1]]), differences[-1].p_value]
+    before, after = _table(first, scenario_ids, clause_ids), _table(second, scenario_ids, clause_ids)
+    differences = [_difference(before, after, i, name) for i, name in enumerate([*clause_ids, ALL])]
+    corrected = _corrected(differences[:-1])
+    by_tag = {tag: _rows(scenario_ids, tagged) for tag, tagged in _tagged(scenarios).items()}
+    total = len(clause_ids)
     return Comparison(
-        first=names[0],
-        second=names[1],
+        first=before.condition,
+        second=after.condition,
         rates=(*rates(first, clause_ids), *rates(second, clause_ids)),
-        differences=tuple(
-            d.model_copy(update={"p_value": p, "finding": _finding(d.interval, p)})
-            for d, p in zip(differences, corrected, strict=True)
+        differences=(*corrected, _with_finding(differences[-1], differences[-1].p_value)),
+        cells=tuple(_cells(before.shares, after.shares, scenario_ids, clause_ids)),
+        tag_rates=tuple(
+            _rate(_part(table, rows), total, ALL, {}, tag) for table in (before, after) for tag, rows in by_tag.items()
         ),
-        cells=tuple(_cells(tables[0], tables[1], scenario_ids, clause_ids)),
+        tag_differences=tuple(
+            _corrected(
+                [
+                    _difference(_part(before, rows), _part(after, rows), total, ALL, tag, tests=len(by_tag))
+                    for tag, rows in by_tag.items()
+                ]
+            )
+        ),
     )
 
 
 def rates(verdicts: Sequence[Verdict], clause_ids: Sequence[str]) -> list[Rate]:
     """The rate of each clause and of all together, for one condition's verdicts."""
     scenario_ids = list(dict.fromkeys(v.scenario_id for v in verdicts))
-    table = _shares(verdicts, scenario_ids, clause_ids)
-    return [
-        Rate(
-            condition=_name(verdicts),
-            clause_id=clause_id,
-            interval=rate(column_of(table, i)),
-            verdicts=_counts(v for v in verdicts if clause_id in (ALL, v.clause_id)),
-        )
-        for i, clause_id in enumerate([*clause_ids, ALL])
-    ]
+    table = _table(verdicts, scenario_ids, clause_ids)
+    counts = _counts(verdicts)
+    counts[ALL] = {outcome: sum(counts[c][outcome] for c in counts) for outcome in OUTCOMES}
+    return [_rate(table, i, name, counts.get(name, _counts_of_none())) for i, name in enumerate([*clause_ids, ALL])]
 
 
 def column_of(table: Scores, index: int) -> Scores:
@@ -117,34 +161,77 @@ def column_of(table: Scores, index: int) -> Scores:
     if index < table.shape[1]:
         return table[:, index]
     decided = ~np.isnan(table)
-    sums = np.where(decided, table, 0.0).sum(axis=1)
-    counts = decided.sum(axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return _divided(np.where(decided, table, 0.0).sum(axis=1), decided.sum(axis=1))
 
 
-def _shares(verdicts: Sequence[Verdict], scenario_ids: Sequence[str], clause_ids: Sequence[str]) -> Scores:
-    """`[scenarios, clauses]`: the share of upheld among decided samples, NaN where none is."""
-    samples: dict[tuple[str, str], list[bool]] = defaultdict(list)
+def _table(verdicts: Sequence[Verdict], scenario_ids: Sequence[str], clause_ids: Sequence[str]) -> _Table:
+    rows = {scenario_id: i for i, scenario_id in enumerate(scenario_ids)}
+    columns = {clause_id: j for j, clause_id in enumerate(clause_ids)}
+    counts = {outcome: np.zeros((len(rows), len(columns))) for outcome in OUTCOMES}
     for verdict in verdicts:
-        if verdict.outcome in ("upheld", "violated"):
-            samples[verdict.scenario_id, verdict.clause_id].append(verdict.outcome == "upheld")
-    table = np.full((len(scenario_ids), len(clause_ids)), np.nan)
-    for i, scenario_id in enumerate(scenario_ids):
-        for j, clause_id in enumerate(clause_ids):
-            if (scenario_id, clause_id) in samples:
-                table[i, j] = np.mean(samples[scenario_id, clause_id])
-    return table
+        if verdict.clause_id in columns:
+            counts[verdict.outcome][rows[verdict.scenario_id], columns[verdict.clause_id]] += 1
+    return _Table(_name(verdicts), counts["upheld"], counts["violated"], counts["undecided"])
 
 
-def _difference(names: tuple[str, str], clause_id: str, first: Scores, second: Scores) -> Difference:
+def _part(table: _Table, rows: Sequence[int]) -> _Table:
+    """The table of some scenarios alone."""
+    chosen = list(rows)
+    return _Table(table.condition, table.upheld[chosen], table.violated[chosen], table.undecided[chosen])
+
+
+def _rate(table: _Table, index: int, clause_id: str, verdicts: dict[str, int], tag: str = "") -> Rate:
+    def mean_if(outcome: Literal["upheld", "violated"]) -> float:
+        return round(float(np.nanmean(column_of(table.shares_if(outcome), index))), 4)
+
+    open_question = column_of(table.undecided, index).sum() > 0
+    return Rate(
+        condition=table.condition,
+        clause_id=clause_id,
+        interval=rate(column_of(table.shares, index)),
+        verdicts=verdicts,
+        tag=tag,
+        if_undecided=(mean_if("violated"), mean_if("upheld")) if open_question else None,
+    )
+
+
+def _difference(
+    before: _Table, after: _Table, index: int, clause_id: str, tag: str = "", tests: int | None = None
+) -> Difference:
+    first, second = column_of(before.shares, index), column_of(after.shares, index)
+    if tests is None:
+        tests = 1 if clause_id == ALL else before.upheld.shape[1]
     return Difference(
-        first=names[0],
-        second=names[1],
+        first=before.condition,
+        second=after.condition,
         clause_id=clause_id,
         interval=difference(first, second),
         p_value=p_value(first, second),
         finding="no difference shown",
+        tag=tag,
+        if_undecided=_range(before, after, index),
+        smallest_found=smallest_found(first, second, samples=max(before.samples, after.samples), tests=tests),
     )
+
+
+def _range(before: _Table, after: _Table, index: int) -> tuple[float, float] | None:
+    """The difference where undecided verdicts all fall against the second condition, and all for it."""
+    if not column_of(before.undecided, index).sum() + column_of(after.undecided, index).sum():
+        return None
+    worst = column_of(after.shares_if("violated"), index) - column_of(before.shares_if("upheld"), index)
+    best = column_of(after.shares_if("upheld"), index) - column_of(before.shares_if("violated"), index)
+    if np.isnan(worst).all():
+        return None
+    return round(float(np.nanmean(worst)), 4), round(float(np.nanmean(best)), 4)
+
+
+def _corrected(differences: Sequence[Difference]) -> list[Difference]:
+    p_values = adjusted([d.p_value for d in differences])
+    return [_with_finding(d, p) for d, p in zip(differences, p_values, strict=True)]
+
+
+def _with_finding(difference: Difference, p: float | None) -> Difference:
+    return difference.model_copy(update={"p_value": p, "finding": _finding(difference.interval, p)})
 
 
 def _finding(interval: Interval, p: float | None) -> Finding:
@@ -154,6 +241,23 @@ def _finding(interval: Interval, p: float | None) -> Finding:
     if p <= 0.05 and interval.low > 0:
         return "better"
     return "worse" if p <= 0.05 and interval.high < 0 else "no difference shown"
+
+
+def _tagged(scenarios: Sequence[Scenario]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for scenario in scenarios:
+        for tag in scenario.tags:
+            found.setdefault(tag, set()).add(scenario.id)
+    return found
+
+
+def _rows(scenario_ids: Sequence[str], chosen: set[str]) -> list[int]:
+    return [i for i, scenario_id in enumerate(scenario_ids) if scenario_id in chosen]
+
+
+def _divided(upheld: Scores, count: Scores) -> Scores:
+    shares: Scores = np.where(count > 0, upheld / np.maximum(count, 1), np.nan)
+    return shares
 
 
 def _cells(first: Scores, second: Scores, scenario_ids: Sequence[str], clause_ids: Sequence[str]) -> Iterable[Cell]:
@@ -179,11 +283,15 @@ def _share(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)
 
 
-def _counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    counts = {"upheld": 0, "violated": 0, "not applicable": 0, "undecided": 0}
+def _counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
     for verdict in verdicts:
-        counts[verdict.outcome] += 1
+        counts.setdefault(verdict.clause_id, _counts_of_none())[verdict.outcome] += 1
     return counts
+
+
+def _counts_of_none() -> dict[str, int]:
+    return dict.fromkeys(OUTCOMES, 0)
 
 
 def _name(verdicts: Sequence[Verdict]) -> str:

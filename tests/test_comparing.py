@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_ratify.records import Outcome, Verdict
-from prefect_ratify.scenarios import statistics
 from prefect_ratify.scenarios.comparing import ALL, Comparison, Difference, Interval, compare, rates
 
 LETTERS: dict[str, Outcome] = {"u": "upheld", "v": "violated", "n": "not applicable", "?": "undecided"}
@@ -102,10 +100,8 @@ def test_undecided_verdicts_change_no_score() -> None:
         r.interval for r in rates(verdicts("x", plain), ["a"])
     ]
     other = verdicts("y", {("s1", "a"): "vv", ("s2", "a"): "vu"})
-    assert (
-        compare(verdicts("x", unsure), other, ["a"]).differences
-        == compare(verdicts("x", plain), other, ["a"]).differences
-    )
+    found = [of_clause(compare(verdicts("x", first), other, ["a"]), "a") for first in (unsure, plain)]
+    assert len({(d.interval, d.p_value, d.finding) for d in found}) == 1
 
 
 def test_a_scenario_that_is_missing_on_one_side_is_in_no_difference() -> None:
@@ -233,49 +229,6 @@ def test_the_order_of_verdicts_does_not_matter(
     for mine, its in zip(*intervals, strict=True):
         assert mine.scenarios == its.scenarios
         assert near(mine.value, its.value, 2e-4)
-        # resamples fall on other scenarios: quantiles of few scenarios move by less than one
-        tolerance = 1 / max(mine.scenarios, 1) + 1e-3
-        assert near(mine.low, its.low, tolerance) and near(mine.high, its.high, tolerance)
+        assert near(mine.low, its.low, 2e-4) and near(mine.high, its.high, 2e-4)
     for d, e in zip(one.differences, other.differences, strict=True):
         assert d.p_value == pytest.approx(e.p_value)
-
-
-def simulated(drawn: np.random.Generator, condition: str, chances: np.ndarray) -> list[Verdict]:
-    """Four samples of each scenario, drawn with the scenario's own chance: they are correlated."""
-    upheld = drawn.binomial(4, chances)
-    return verdicts(
-        condition, {(f"s{n}", "a"): "u" * count + "v" * (4 - count) for n, count in enumerate(upheld.tolist())}
-    )
-
-
-@pytest.mark.model
-def test_without_a_true_difference_few_false_alarms_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    # 200 suites of 30 scenarios and two conditions that are alike on average, but not in each
-    # scenario (a true gap of mean 0): 5 % are promised, standard error 0.015.
-    monkeypatch.setattr(statistics, "RESAMPLES", 400)
-    drawn = np.random.default_rng(2)
-    findings, covered = [], []
-    for _ in range(200):
-        common = drawn.beta(2, 2, size=30)
-        gap = drawn.uniform(-0.2, 0.2, size=30)
-        first = simulated(drawn, "x", np.clip(common - gap, 0, 1))
-        second = simulated(drawn, "y", np.clip(common + gap, 0, 1))
-        found = of_clause(compare(first, second, ["a"]), "a")
-        findings.append(found.finding)
-        assert found.interval.low is not None and found.interval.high is not None
-        covered.append(found.interval.low <= 0 <= found.interval.high)
-    alarms = sum(f in ("better", "worse") for f in findings) / len(findings)
-    print(f"false alarms {alarms:.3f}, coverage {np.mean(covered):.3f}")
-    assert alarms <= 0.08
-    assert 0.90 <= np.mean(covered) <= 0.98
-
-
-def test_a_true_difference_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "RESAMPLES", 400)
-    drawn = np.random.default_rng(3)
-    low, high = np.full(30, 0.3), np.full(30, 0.7)
-    found = [
-        of_clause(compare(simulated(drawn, "x", low), simulated(drawn, "y", high), ["a"]), "a").finding
-        for _ in range(20)
-    ]
-    assert found == ["better"] * 20

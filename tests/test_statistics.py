@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.stats import permutation_test
+from statsmodels.stats.contingency_tables import mcnemar
 
-from prefect_ratify.scenarios import statistics
-from prefect_ratify.scenarios.statistics import Interval, Scores, adjusted, difference, p_value, rate
+from prefect_ratify.scenarios.statistics import (
+    Interval,
+    Scores,
+    adjusted,
+    difference,
+    p_value,
+    power,
+    rate,
+    smallest_found,
+)
 
 NAN = math.nan
 NOTHING = Interval(value=None, low=None, high=None, scenarios=0)
@@ -28,13 +38,21 @@ def test_a_rate_is_the_mean_of_the_scenarios_scores() -> None:
     assert 0 <= found.low < 0.5 < found.high <= 1
 
 
-def test_a_rates_interval_is_that_of_the_bootstrap() -> None:
-    # Two scenarios, 0 and 1: a resample has mean 0, 0.5 or 1 with chances 1/4, 1/2 and 1/4.
-    assert rate(scores(0, 1)) == Interval(value=0.5, low=0.0, high=1.0, scenarios=2)
-    # 100 scenarios, half of them 1: normal, 0.5 ± 1.96 · 0.05
+def test_a_rates_interval_is_wilsons_at_the_effective_number_of_samples() -> None:
+    # 100 scenarios, half of them 1: standard error √(0.25 · 100/99 / 100), 99 effective samples, t = 1.9842:
+    # 0.5 ± (√(0.25 · 0.03977 + 0.03977²/4)) / 1.03977
     found = rate(scores(*[0.0, 1.0] * 50))
-    assert found.low == pytest.approx(0.402, abs=0.015)
-    assert found.high == pytest.approx(0.598, abs=0.015)
+    assert found == Interval(value=0.5, low=0.4022, high=0.5978, scenarios=100)
+    # Four times as many samples that all agree within their scenario tell no more than one each.
+    # Scenarios that disagree within tell more: the same rate from halves and quarters is narrower.
+    mixed = rate(scores(*[0.25, 0.75] * 50))
+    assert mixed.low is not None and found.low is not None and mixed.low > found.low
+
+
+def test_a_difference_has_students_interval() -> None:
+    # gaps 0.5, 0, 0.25, 0.25: mean 0.25, standard deviation 0.2041, error 0.1021, t with 3 degrees 3.1824
+    found = difference(scores(0, 0, 0.5, 0.25), scores(0.5, 0, 0.75, 0.5))
+    assert found == Interval(value=0.25, low=-0.0748, high=0.5748, scenarios=4)
 
 
 def test_without_decided_scenarios_there_is_no_estimate() -> None:
@@ -134,13 +152,89 @@ def test_a_difference_turned_round_is_its_negative(values: list[tuple[float, flo
         assert p_value(first, second) == p_value(second, first)
 
 
+@given(pairs)
+@modest
+def test_the_p_value_is_scipys(values: list[tuple[float, float]]) -> None:
+    first, second = scores(*(a for a, _ in values)), scores(*(b for _, b in values))
+    gaps = (second - first)[~np.isnan(second - first)]
+    if len(gaps) >= 2:
+        theirs = permutation_test((gaps,), np.mean, permutation_type="samples", n_resamples=np.inf)
+        assert p_value(first, second) == pytest.approx(float(theirs.pvalue))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), min_size=2, max_size=40))
+@modest
+def test_with_single_samples_the_p_value_is_mcnemars(values: list[tuple[float, float]]) -> None:
+    table = [[sum(pair == (a, b) for pair in values) for b in (1.0, 0.0)] for a in (1.0, 0.0)]
+    first, second = scores(*(a for a, _ in values)), scores(*(b for _, b in values))
+    assert p_value(first, second) == pytest.approx(min(1.0, float(mcnemar(table, exact=True).pvalue)))
+
+
+def test_few_scenarios_can_detect_nothing() -> None:
+    # With 6 tests a sign test needs 1 + log2(6 / 0.05) = 8 scenarios.
+    same = scores(*[1.0] * 7)
+    assert smallest_found(same, same, samples=4, tests=6) is None
+    assert smallest_found(scores(*[1.0] * 60), scores(*[1.0] * 60), samples=1, tests=6) is not None
+
+
+def test_more_scenarios_detect_smaller_drops_and_more_clauses_larger_ones() -> None:
+    drawn = np.random.default_rng(4)
+    first, second = drawn.binomial(4, 0.8, size=400) / 4, drawn.binomial(4, 0.8, size=400) / 4
+    by_count = [smallest_found(first[:n], second[:n], samples=4) or 1.0 for n in (20, 60, 400)]
+    assert by_count == sorted(by_count, reverse=True) and len(set(by_count)) == 3
+    assert (smallest_found(first, second, samples=4, tests=20) or 0) > by_count[-1]
+
+
+# A suite of 60 scenarios, 4 samples and 6 clauses, as it might be: each scenario and clause has a chance of
+# its own (Beta(4, 1): 80 % on average), which makes its samples correlated.
+SUITES, SCENARIOS, SAMPLES, CLAUSES = 1000, 60, 4, 6
+CHANCE = 0.8
+
+
+def suite(drawn: np.random.Generator, drop: float = 0.0) -> tuple[Scores, Scores]:
+    """Scores `[scenarios, clauses]` before and after, where the first clause drops by so much on average."""
+    before = drawn.beta(4, 1, size=(SCENARIOS, CLAUSES))
+    after = before.copy()
+    after[:, 0] *= 1 - drop / CHANCE
+    return drawn.binomial(SAMPLES, before) / SAMPLES, drawn.binomial(SAMPLES, after) / SAMPLES
+
+
+def covers(interval: Interval, truth: float) -> bool:
+    assert interval.low is not None and interval.high is not None
+    return interval.low <= truth <= interval.high
+
+
 @pytest.mark.model
-def test_an_interval_covers_the_true_rate_about_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    # 400 suites of 30 scenarios, each with a chance of its own (Beta(2, 2), mean one half) and
-    # 4 samples: 95 % are promised, and the standard error of what is counted is 0.011.
-    monkeypatch.setattr(statistics, "RESAMPLES", 1000)
-    drawn = np.random.default_rng(1)
-    found = [rate(drawn.binomial(4, drawn.beta(2, 2, size=30)) / 4, seed=n) for n in range(400)]
-    share = np.mean([f.low is not None and f.high is not None and f.low <= 0.5 <= f.high for f in found])
-    print(f"coverage {share:.3f}")
-    assert 0.90 <= share <= 0.98
+def test_without_a_true_difference_at_most_5_percent_are_false_alarms_and_intervals_cover() -> None:
+    # The standard error of these shares over 1,000 suites is 0.007.
+    drawn = np.random.default_rng(2)
+    alarms, differences, levels = [], [], []
+    for _ in range(SUITES):
+        first, second = suite(drawn)
+        p_values = adjusted([p_value(first[:, c], second[:, c]) for c in range(CLAUSES)])
+        alarms.append(any(p is not None and p <= 0.05 for p in p_values))
+        differences.append(covers(difference(first[:, 0], second[:, 0]), 0.0))
+        levels.append(covers(rate(first[:, 0]), CHANCE))
+    print(f"alarms {np.mean(alarms):.3f}, cover {np.mean(differences):.3f} and {np.mean(levels):.3f}")
+    assert np.mean(alarms) <= 0.05
+    assert 0.93 <= np.mean(differences) <= 0.97
+    assert 0.93 <= np.mean(levels) <= 0.97
+
+
+@pytest.mark.model
+def test_a_true_drop_of_15_points_is_found_as_often_as_is_said() -> None:
+    drawn = np.random.default_rng(3)
+    found, said, covered = [], [], []
+    for number in range(SUITES):
+        first, second = suite(drawn, drop=0.15)
+        p = adjusted([p_value(first[:, c], second[:, c]) for c in range(CLAUSES)])[0]
+        interval = difference(first[:, 0], second[:, 0])
+        assert p is not None and interval.high is not None
+        found.append(p <= 0.05 and interval.high < 0)
+        covered.append(covers(interval, -0.15))
+        if number % 5 == 0:
+            said.append(power(first[:, 0], second[:, 0], 0.15, samples=SAMPLES, tests=CLAUSES) or 0.0)
+    print(f"found {np.mean(found):.3f}, said {np.mean(said):.3f}, cover {np.mean(covered):.3f}")
+    assert np.mean(found) >= 0.80
+    assert abs(np.mean(found) - np.mean(said)) <= 0.05
+    assert 0.93 <= np.mean(covered) <= 0.97
