@@ -42,6 +42,7 @@ from prefect_ratify.records import (
 )
 from prefect_ratify.scenarios.judging import JudgeModel, Yardstick, judge
 from prefect_ratify.scenarios.precedents import load_precedents
+from prefect_ratify.scenarios.rules import parse_rules
 from prefect_ratify.scenarios.running import Condition, Evaluation, evaluate
 from prefect_ratify.scenarios.running import run as run_suite
 from prefect_ratify.scenarios.suite import Suite, load_suite
@@ -199,13 +200,9 @@ def load_project(folder: Path, problems: list[InputError] | None = None) -> Proj
         raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
     policy = load_policy(folder / "policy.md")
     suite = load_suite(folder / "scenarios.yaml", policy, problems)
-    return Project(
-        folder,
-        policy,
-        suite,
-        load_precedents(folder / "precedents.jsonl"),
-        load_stakeholders(folder / "stakeholders.yaml"),
-    )
+    stakeholders = load_stakeholders(folder / "stakeholders.yaml")
+    parse_rules(stakeholders.regression, policy.clause_ids, folder / "stakeholders.yaml")
+    return Project(folder, policy, suite, load_precedents(folder / "precedents.jsonl"), stakeholders)
 
 
 def limited(suite: Suite, limit: int) -> Suite:

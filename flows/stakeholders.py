@@ -6,6 +6,7 @@
     gates:
       policy: {approvals: 2, roles: [legal], one_rejection_stops: true, wait: 7 days, rounds: 3}
       release: {approvals: 2, back_to: train}
+    regression: no clause worse by more than 0.05 with 95 % confidence    # see scenarios/rules.py
 
 Named people prove who they are with one-time codes (`ratify enroll`). With nobody named, anyone
 who can open the run may answer, and one answer decides.
@@ -70,6 +71,7 @@ class Stakeholders(Record):
 
     people: tuple[Person, ...] = ()
     rules: dict[str, GateRule] = DEFAULT_RULES
+    regression: str = ""
 
     def find(self, name: str) -> Person | None:
         """The person of that name, in any case; with nobody named, whoever gives a name."""
@@ -87,7 +89,7 @@ def load_stakeholders(path: Path) -> Stakeholders:
     """Read the people and rules; nobody where there is no file, InputError with file and line."""
     if not path.exists():
         return Stakeholders()
-    top = load_yaml(path).mapping("people", "gates")
+    top = load_yaml(path).mapping("people", "gates", "regression")
     people: list[Person] = []
     for node in top["people"].sequence() if "people" in top else []:
         person = _person(node)
@@ -97,7 +99,8 @@ def load_stakeholders(path: Path) -> Stakeholders:
     rules = dict(DEFAULT_RULES)
     for gate, node in top["gates"].mapping(*GATES).items() if "gates" in top else ():
         rules[gate] = _rule(gate, node, people)
-    return Stakeholders(people=tuple(people), rules=rules)
+    regression = top["regression"].text() if "regression" in top else ""
+    return Stakeholders(people=tuple(people), rules=rules, regression=regression)
 
 
 def _person(node: Located) -> Person:

@@ -96,7 +96,7 @@ def run(
     asked = rows(scenarios, samples)
     calls = [call_for(scenario, sample, condition, sampling, seed) for scenario, sample in asked]
     answers = store.complete(condition.model, calls, label=f"{condition.name} answers")
-    found = [_response(*row, condition, answer) for row, answer in zip(asked, answers, strict=True)]
+    found = [response_to(*row, condition, answer) for row, answer in zip(asked, answers, strict=True)]
     _require_some(found, condition)
     return found
 
@@ -129,7 +129,7 @@ def evaluate(
                 async def one(place: int) -> None:
                     scenario, sample = asked[place]
                     answer = await asking.ask(condition.model, call_for(scenario, sample, condition, sampling, seed))
-                    response = _response(scenario, sample, condition, answer)
+                    response = response_to(scenario, sample, condition, answer)
                     found[place] = response, await verdicts_on(response, scenario, by, asking)
                     heard(*found[place])
 
@@ -176,7 +176,8 @@ def _require_some(responses: Sequence[Response], condition: Condition) -> None:
         )
 
 
-def _response(scenario: Scenario, sample: int, condition: Condition, answer: Completion) -> Response:
+def response_to(scenario: Scenario, sample: int, condition: Condition, answer: Completion) -> Response:
+    """A completion as the answer to a row."""
     return made(
         Response,
         scenario_id=scenario.id,

@@ -1,0 +1,191 @@
+"""`ratify regress`: any two conditions (or several) on the same suite, compared.
+
+What is known is not asked again; what is compared, and by which rule it is judged, stands in
+`flows/conditions.py` and `scenarios/rules.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+from prefect_ratify.budget import Budget, Spending
+from prefect_ratify.call_store import CallStore
+from prefect_ratify.errors import InputError
+from prefect_ratify.flows.conditions import Conditions
+from prefect_ratify.flows.run_folder import Project, Settings, load_project
+from prefect_ratify.policy_modules.judge import judge_with
+from prefect_ratify.policy_modules.models import open_model
+from prefect_ratify.records import Record, Response, Sampling, Scenario, Verdict, digest
+from prefect_ratify.scenarios.comparing import Comparison, compare
+from prefect_ratify.scenarios.judging import Yardstick
+from prefect_ratify.scenarios.planning import Plan, plan
+from prefect_ratify.scenarios.rules import Rule, RuleFinding, examine, parse_rules
+from prefect_ratify.scenarios.running import Account, Condition, Heard, account, evaluate
+from prefect_ratify.store import write_record, write_records
+
+SPLITS = ("develop", "held_out", "all")
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How conditions are measured. `split` is empty for the one that suits what is compared."""
+
+    responder: str = "embedded"
+    judge: str = ""
+    samples: int = 1
+    seed: int = 0
+    sampling: Sampling = Settings().sampling
+    split: str = ""
+    limit: int = 0
+    budget: Budget = field(default_factory=Budget)
+
+
+class Measured(Record):
+    """One condition, and what became of its rows."""
+
+    name: str
+    model: str
+    account: Account
+
+
+class Regression(Record):
+    """The first condition against each of the others, and what the rules say to each of these comparisons.
+
+    `between` are the comparisons among the others, where there are several.
+    """
+
+    split: str
+    scenarios: int
+    conditions: tuple[Measured, ...]
+    comparisons: tuple[Comparison, ...]
+    between: tuple[Comparison, ...]
+    findings: tuple[tuple[RuleFinding, ...], ...]
+    not_run: int
+    dollars: float
+
+    @property
+    def broken(self) -> bool:
+        """Whether a rule is broken by any comparison."""
+        return any(finding.outcome == "broken" for found in self.findings for finding in found)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A project's scenarios, conditions, yardstick and store, ready to measure."""
+
+    project: Project
+    scenarios: tuple[Scenario, ...]
+    conditions: tuple[Condition, ...]
+    yardstick: Yardstick
+    store: CallStore
+    rules: tuple[Rule, ...]
+    measuring: Measuring
+    split: str
+
+    @property
+    def folder(self) -> Path:
+        """Where what is measured is kept: the same question, the same folder."""
+        names = [condition.name for condition in self.conditions]
+        asked = digest([names, self.split, self.measuring.samples, self.measuring.seed, self.measuring.responder])
+        return self.project.folder / ".ratify" / "regressions" / asked[:12]
+
+
+def set_up(folder: Path, names: Sequence[str], measuring: Measuring, rule: str = "") -> Bench:
+    """Open all that a regression needs; InputError for what is wrong, before anything is asked."""
+    if len(set(names)) < len(names):
+        raise InputError(f"a condition is compared with itself ({', '.join(names)})", "name different ones")
+    project = load_project(folder)
+    rules = parse_rules(rule or project.stakeholders.regression, project.policy.clause_ids)
+    split = measuring.split or _fair_split(names)
+    scenarios = project.suite.scenarios if split == "all" else project.suite.split(split)  # type: ignore[arg-type]
+    if not scenarios:
+        raise InputError(f"no scenario is in the split {split}", f"give --split {' or '.join(SPLITS)}", path=folder)
+    conditions = Conditions(project, measuring.responder)
+    judge_model = judge_with(open_model(measuring.judge)) if measuring.judge else None
+    checks = {clause_id: project.suite.guide(clause_id).check for clause_id in project.policy.clause_ids}
+    return Bench(
+        project,
+        tuple(scenarios[: measuring.limit or None]),
+        tuple(conditions.open(name) for name in names),
+        Yardstick(project.policy, checks, project.precedents, judge_model),
+        CallStore(folder / ".ratify" / "calls.sqlite"),
+        rules,
+        measuring,
+        split,
+    )
+
+
+def plans(bench: Bench) -> list[Plan]:
+    """What `regress` would ask for, condition by condition."""
+    measuring = bench.measuring
+    return [
+        plan(
+            bench.scenarios,
+            condition,
+            bench.yardstick,
+            bench.store,
+            sampling=measuring.sampling,
+            samples=measuring.samples,
+            seed=measuring.seed,
+        )
+        for condition in bench.conditions
+    ]
+
+
+def regress(bench: Bench, heard: Heard = lambda response, verdicts: None) -> Regression:
+    """Answer and judge the suite under every condition, within the budget, and compare; leaves its files."""
+    spending, measuring = Spending(bench.measuring.budget), bench.measuring
+    responses: list[Response] = []
+    verdicts: dict[str, list[Verdict]] = {}
+    measured = []
+    for condition in bench.conditions:
+        found = evaluate(
+            bench.scenarios,
+            condition,
+            bench.yardstick,
+            bench.store,
+            sampling=measuring.sampling,
+            samples=measuring.samples,
+            seed=measuring.seed,
+            spending=spending,
+            heard=heard,
+        )
+        responses += found.responses
+        verdicts[condition.name] = found.verdicts
+        measured.append(Measured(name=condition.name, model=condition.model.name, account=account(found)))
+    regression = _regression(bench, measured, verdicts, spending)
+    write_records(bench.folder / "responses.jsonl", responses)
+    write_records(bench.folder / "verdicts.jsonl", [verdict for given in verdicts.values() for verdict in given])
+    write_record(bench.folder / "regression.json", regression)
+    return regression
+
+
+def _regression(
+    bench: Bench, measured: list[Measured], verdicts: dict[str, list[Verdict]], spending: Spending
+) -> Regression:
+    def against(first: str, second: str) -> Comparison:
+        return compare(verdicts[first], verdicts[second], bench.project.policy.clause_ids, bench.scenarios)
+
+    subject, *others = [condition.name for condition in bench.conditions]
+    comparisons = tuple(against(other, subject) for other in others)
+    return Regression(
+        split=bench.split,
+        scenarios=len(bench.scenarios),
+        conditions=tuple(measured),
+        comparisons=comparisons,
+        between=tuple(against(first, second) for first, second in combinations(others, 2)),
+        findings=tuple(tuple(examine(bench.rules, comparison)) for comparison in comparisons),
+        not_run=spending.refused,
+        dollars=round(spending.dollars, 4),
+    )
+
+
+def _fair_split(names: Sequence[str]) -> str:
+    """Held-out scenarios where a finetuned model is among them, which was trained on the others.
+
+    Otherwise development scenarios: who works on a wording must not see how it does on the rest.
+    """
+    return "held_out" if any(name.startswith("finetuned") for name in names) else "develop"
