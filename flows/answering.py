@@ -9,16 +9,21 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from filelock import FileLock, Timeout
-
 from prefect_ratify.errors import InputError, RatifyError, one_line
-from prefect_ratify.flows.run_folder import WAITING, Run, latest_run, load_project, run_in
+from prefect_ratify.flows.run_folder import (
+    LONGEST_COMMENT,
+    WAITING,
+    Run,
+    is_held,
+    latest_run,
+    load_project,
+    run_in,
+)
 from prefect_ratify.records import Decision
 from prefect_ratify.store import read_json
 
 DECISIONS = get_args(Decision)
 LONGEST_SETTLING = 5  # seconds
-LONGEST_COMMENT = 4000  # characters, as the form says
 PAGE = 200  # of Prefect's
 
 
@@ -63,7 +68,7 @@ def answer_gate(folder: Path, decision: str, approver: str, comment: str, code: 
         raise InputError(f"the comment has {len(comment)} characters", f"at most {LONGEST_COMMENT} are taken")
     waiting = read_json(run.folder / WAITING)
     _require_known(waiting["api"])
-    if not waiting["suspended"] and not _is_held(run.folder):
+    if not waiting["suspended"] and not is_held(run.folder):
         raise RatifyError(f"the process of run {run.id} has ended; go on with: ratify run {folder}, and answer then")
     refused = _resume(waiting, answer)
     deadline = time.monotonic() + LONGEST_SETTLING
@@ -104,7 +109,7 @@ def _resume(waiting: dict[str, Any], answer: dict[str, str]) -> str:
 
 
 def waiting_gates(folder: Path) -> list[dict[str, Any]]:
-    """The gates of a project that wait, oldest first, as the runs left them; see `_wait` in gates.
+    """The gates of a project that wait, oldest first, as the runs left them; see `flows/asking.py`.
 
     `state` is the run's in Prefect: a gate whose run has ended waits for nobody.
     """
@@ -118,20 +123,9 @@ def waiting_gates(folder: Path) -> list[dict[str, Any]]:
         for first in range(0, len(there), PAGE):
             states.update(_states(api, there[first : first + PAGE]))
     for waiting in found:
-        ended = not waiting["suspended"] and not _is_held(folder / ".ratify" / "runs" / waiting["run"])
+        ended = not waiting["suspended"] and not is_held(folder / ".ratify" / "runs" / waiting["run"])
         waiting["state"] = "its process has ended" if ended else states.get(waiting["flow_run"], "unknown to Prefect")
     return sorted(found, key=lambda waiting: str(waiting["since"]))
-
-
-def _is_held(run_folder: Path) -> bool:
-    """Whether a process works on a run, or waits for an answer in it."""
-    lock = FileLock(run_folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
 
 
 def _states(api: str, flow_runs: Sequence[str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from pydantic import Field
 from prefect_ratify.errors import NotApproved
 from prefect_ratify.flows.evidence import describe, publish
 from prefect_ratify.flows.ledger import read_ledger
-from prefect_ratify.flows.run_folder import WAITING, Run
+from prefect_ratify.flows.run_folder import LONGEST_COMMENT, WAITING, Run
 from prefect_ratify.flows.voting import still_needed, votes_of_people, votes_on
 from prefect_ratify.progress import duration, say
 from prefect_ratify.records import Decision
@@ -43,7 +43,7 @@ class Answer(RunInput):
 
     decision: Decision
     approver: str = Field(description=NAME, max_length=100)
-    comment: str = Field(default="", description=COMMENT, max_length=4000)
+    comment: str = Field(default="", description=COMMENT, max_length=LONGEST_COMMENT)
 
 
 class ProvenAnswer(RunInput):
@@ -56,7 +56,7 @@ class ProvenAnswer(RunInput):
         pattern="^[0-9]{6}$",
         json_schema_extra={"format": "password"},
     )
-    comment: str = Field(default="", description=COMMENT, max_length=4000)
+    comment: str = Field(default="", description=COMMENT, max_length=LONGEST_COMMENT)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from prefect_ratify.finetune.measures import Fluency, measure
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
@@ -15,7 +17,7 @@ from prefect_ratify.scenarios.checks import Check
 from prefect_ratify.scenarios.comparing import Comparison, Rate, rates
 from prefect_ratify.scenarios.comparing import compare as compare_verdicts
 from prefect_ratify.scenarios.judging import EXPECTATION, Yardstick, judge, judge_expectations
-from prefect_ratify.scenarios.running import Condition
+from prefect_ratify.scenarios.running import Account, Condition, account
 from prefect_ratify.store import read_records, write_record, write_records
 
 FINETUNED = "finetuned"
@@ -27,7 +29,8 @@ class Final(Record):
     `rates` and `comparisons` (each condition against finetuned) are on held-out scenarios, by
     the clauses' judges; `audit_*` the same by the audit checks. `over_application` is how
     often a clause's behaviour shows in answers to unrelated requests; `expectations` how often
-    answers meet what single scenarios expect beside the clauses.
+    answers meet what single scenarios expect beside the clauses. `accounts` is what became of
+    every answer and verdict on the held-out scenarios, by condition.
     """
 
     rates: tuple[Rate, ...]
@@ -37,6 +40,7 @@ class Final(Record):
     over_application: tuple[Rate, ...]
     expectations: tuple[Rate, ...]
     fluency: tuple[Fluency, ...]
+    accounts: dict[str, Account] = Field(default_factory=dict)
 
 
 def conditions(run: Run) -> list[Condition]:
@@ -70,12 +74,13 @@ def compare(run: Run, folder: Path) -> None:
     audited = [c for c in policy.clause_ids if c in suite.audits]
     final = Final(
         rates=_rates(verdicts, policy.clause_ids),
-        comparisons=_comparisons(verdicts, policy.clause_ids),
+        comparisons=_comparisons(verdicts, policy.clause_ids, held_out),
         audit_rates=_rates(audits, audited),
-        audit_comparisons=_comparisons(audits, audited) if audited else (),
+        audit_comparisons=_comparisons(audits, audited, held_out) if audited else (),
         over_application=_rates(applied, policy.clause_ids),
         expectations=_rates(expected, [EXPECTATION]),
         fluency=tuple(measure(given, training) for given in answers.values()),
+        accounts={name: account(each) for name, each in found.items()},
     )
     write_records(folder / "responses.jsonl", [r for given in answers.values() for r in given])
     write_records(folder / "verdicts.jsonl", [v for given in verdicts.values() for v in given])
@@ -96,6 +101,8 @@ def _rates(verdicts: dict[str, list[Verdict]], clause_ids: Sequence[str]) -> tup
     return tuple(rate for given in verdicts.values() if given for rate in rates(given, clause_ids))
 
 
-def _comparisons(verdicts: dict[str, list[Verdict]], clause_ids: Sequence[str]) -> tuple[Comparison, ...]:
+def _comparisons(
+    verdicts: dict[str, list[Verdict]], clause_ids: Sequence[str], scenarios: Sequence[Scenario]
+) -> tuple[Comparison, ...]:
     others = [name for name in verdicts if name != FINETUNED]
-    return tuple(compare_verdicts(verdicts[name], verdicts[FINETUNED], clause_ids) for name in others)
+    return tuple(compare_verdicts(verdicts[name], verdicts[FINETUNED], clause_ids, scenarios) for name in others)

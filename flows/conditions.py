@@ -11,7 +11,7 @@ openai/gpt-4o, embedded, ./checkpoint       the policy of today as prompt, on an
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefect_ratify import embedded
@@ -39,6 +39,7 @@ class Conditions:
 
     project: Project
     responder: str = embedded.NAME
+    models: dict[str, LanguageModel] = field(default_factory=dict)
 
     def open(self, name: str) -> Condition:
         """The condition of that name; InputError where there is none."""
@@ -49,9 +50,15 @@ class Conditions:
                 raise InputError(f"{name!r} names two models", HINT)
             return Condition(name, self._finetuned(run_id))
         if not model_name and self._is_model(prompt):
-            return Condition(name, open_model(prompt), preamble(self.project.policy))
-        model = open_model(model_name.strip() or self.responder)
-        return Condition(name, model, self._preamble(prompt.strip(), style, run_id))
+            return Condition(name, self.model(prompt), preamble(self.project.policy))
+        before = self._preamble(prompt.strip(), style, run_id)
+        return Condition(name, self.model(model_name.strip() or self.responder), before)
+
+    def model(self, name: str) -> LanguageModel:
+        """The model of that name, opened once; not asked for a word, since nothing may be asked twice."""
+        if name not in self.models:
+            self.models[name] = open_model(name, greet=False)
+        return self.models[name]
 
     def _preamble(self, prompt: str, style: str, run_id: str) -> tuple[Message, ...]:
         if style == "base":
@@ -79,17 +86,13 @@ class Conditions:
     def _refined(self, run_id: str) -> Policy:
         run = self._run(run_id)
         if not run.stage_folder("refine").exists():
-            raise InputError(
-                f"run {run.id} has no refined policy yet", f"go on with it: ratify run {run.project.folder}"
-            )
+            raise _unfinished(run, "refined policy")
         return refined_policy(run)
 
     def _finetuned(self, run_id: str) -> LanguageModel:
         run = self._run(run_id)
         if not run.stage_folder("train").exists():
-            raise InputError(
-                f"run {run.id} has no finetuned model yet", f"go on with it: ratify run {run.project.folder}"
-            )
+            raise _unfinished(run, "finetuned model")
         return tuned_model(run)
 
     def _run(self, run_id: str) -> Run:

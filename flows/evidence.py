@@ -11,11 +11,13 @@ from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.gate_picture import comparison_picture
 from prefect_ratify.flows.prototype import Gaps
 from prefect_ratify.flows.refine import Refinement, refined_policy
+from prefect_ratify.flows.regression_words import RULINGS, arrow, cautions, findable
 from prefect_ratify.flows.report import signed
-from prefect_ratify.flows.report_page import word_difference
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.records import Demonstration, LedgerEntry, Policy, Response, Verdict
+from prefect_ratify.flows.word_difference import word_difference
+from prefect_ratify.records import Demonstration, LedgerEntry, Policy, Response, Verdict, digest
 from prefect_ratify.scenarios.comparing import ALL, Comparison, rates
+from prefect_ratify.scenarios.rules import RuleFinding, examine, parse_rules
 from prefect_ratify.scenarios.statistics import Interval
 from prefect_ratify.store import read_json, read_record, read_records
 
@@ -74,14 +76,15 @@ def summary(run: Run, gate: str) -> str:
         outcome = read_record(run.stage_folder("refine") / "refinement.json", Refinement)
         comparison = read_record(run.stage_folder("regress") / "comparison.json", Comparison)
         stands = f"{'The draft' if outcome.draft_stands else 'The refined policy'} stands: {escaped(outcome.why)}."
-        return f"{stands}\n\n{comparison_picture(comparison)}\n\n{comparison_table(comparison)}"
+        # Rules are held against the whole suite; but who tunes a wording must not learn which held-out scenario it is.
+        return "\n\n".join([stands, *_compared(run, comparison, _veiled(run, comparison))])
     if gate == "data":
         counts = read_record(run.stage_folder("generate") / "counts.json", DataCounts)
         lost = "; ".join(f"{n} × {escaped(reason)}" for reason, n in counts.lost.items()) or "none"
         return f"{counts.demonstrations} demonstrations, {counts.retained} retain rows; lost: {lost}."
     final = read_record(run.stage_folder("compare") / "comparison.json", Final)
     shown = [c for c in final.comparisons if c.first in ("base", "refined")]
-    return "\n\n".join(f"{comparison_picture(c)}\n\n{comparison_table(c)}" for c in shown)
+    return "\n\n".join(part for c in shown for part in _compared(run, c, c))
 
 
 def details(run: Run, gate: str) -> str:
@@ -104,18 +107,55 @@ def comparison_table(comparison: Comparison) -> str:
     """A comparison as a Markdown table, a row a clause."""
     by_clause = {(r.condition, r.clause_id): r.interval for r in comparison.rates}
     lines = [
-        f"| clause | {comparison.first} | {comparison.second} | difference | |",
-        "|---|---|---|---|---|",
+        f"| clause | {escaped(comparison.first)} | {escaped(comparison.second)} | difference | | |",
+        "|---|---|---|---|---|---|",
     ]
     for d in comparison.differences:
         first, second = by_clause[comparison.first, d.clause_id], by_clause[comparison.second, d.clause_id]
         name = f"**{d.clause_id}**" if d.clause_id == ALL else escaped(d.clause_id)
-        lines.append(f"| {name} | {percent(first)} | {percent(second)} | {signed(d.interval)} | {d.finding} |")
+        moved = f"{arrow(d)} {signed(d.interval)}".strip()
+        lines.append(f"| {name} | {percent(first)} | {percent(second)} | {moved} | {d.finding} | {findable(d)} |")
     lines.append(
         f"\nScenario × clause: {comparison.count('fixed')} fixed, {comparison.count('regressed')} regressed, "
         f"{comparison.count('unchanged')} unchanged, {comparison.count('undecided')} undecided."
     )
     return "\n".join(lines)
+
+
+def findings_table(findings: Sequence[RuleFinding]) -> str:
+    """What a comparison says to the regression rules, as a Markdown table; empty where there are none."""
+    if not findings:
+        return ""
+    lines = ["| regression rule | | why |", "|---|---|---|"]
+    for found in findings:
+        outcome = f"{RULINGS[found.outcome]} {found.outcome}"
+        outcome = f"**{outcome}**" if found.outcome == "broken" else outcome
+        lines.append(f"| {escaped(found.rule)} | {outcome} | {escaped(found.reason)} |")
+    return "\n".join(lines)
+
+
+def _compared(run: Run, comparison: Comparison, named: Comparison) -> list[str]:
+    """A comparison's picture and table, what the project's rules say to it, and what it cannot tell.
+
+    `named` is the same comparison, with the names under which scenarios may be shown.
+    """
+    clause_ids = [d.clause_id for d in comparison.differences if d.clause_id != ALL]
+    rules = findings_table(examine(parse_rules(run.project.stakeholders.regression, clause_ids), named))
+    said = cautions(comparison.model_copy(update={"tag_differences": ()}))  # tags are not shown here
+    parts = [comparison_picture(comparison), comparison_table(comparison), rules, _listing(said)]
+    return [part for part in parts if part]
+
+
+def _veiled(run: Run, comparison: Comparison) -> Comparison:
+    """A comparison in which held-out scenarios have numbers for names, in no order that tells which is which."""
+    held_out = sorted((scenario.id for scenario in run.project.suite.split("held_out")), key=digest)
+    names = {scenario_id: f"held-out scenario {number}" for number, scenario_id in enumerate(held_out, start=1)}
+    cells = [c.model_copy(update={"scenario_id": names.get(c.scenario_id, c.scenario_id)}) for c in comparison.cells]
+    return comparison.model_copy(update={"cells": tuple(cells)})
+
+
+def _listing(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
 
 
 def percent(interval: Interval) -> str:

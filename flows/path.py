@@ -34,13 +34,14 @@ WORK = {
     "train": train.train,
     "compare": compare.compare,
 }
-# What a stage uses must be approved when it begins, as it is then.
+# What a stage (or a release) uses must be approved when it begins, as it is then.
 APPROVED_BEFORE = {
     "refine": ("draft",),
     "regress": ("draft",),
     "generate": ("policy",),
     "train": ("policy", "data"),
     "compare": ("policy", "data"),
+    "release": ("policy", "data"),
 }
 
 
@@ -81,8 +82,7 @@ def walk(run: Run) -> str:
     gate(run, "data")
     stage(run, "train")
     stage(run, "compare")
-    for before in ("policy", "data"):  # a release is of all that came before it
-        require_approval(run, before)
+    require_approvals(run, "release")
     write_report(run)
     try:
         gate(run, "release")
@@ -92,13 +92,18 @@ def walk(run: Run) -> str:
     return str(run.folder)
 
 
+def require_approvals(run: Run, name: str) -> None:
+    """NotApproved where something that is about to be used was not approved as it is."""
+    for gate_before in APPROVED_BEFORE.get(name, ()):
+        require_approval(run, gate_before)
+
+
 def stage(run: Run, name: str) -> None:
     """Run one stage as a Prefect task, unless its files are there."""
     if run.stage_folder(name).exists():
         say(f"{name}: done before, not run again")
         return
-    for before in APPROVED_BEFORE.get(name, ()):
-        require_approval(run, before)
+    require_approvals(run, name)
 
     # The run is not an argument of the task: Prefect would look through all that it holds.
     @task(name=name, task_run_name=name)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -23,27 +25,67 @@ SHAPES = {
     "examples": "M-5.5,4.5h11l-5.5,-9.5z",
     "finetuned": "M0,-6.5l6.5,6.5l-6.5,6.5l-6.5,-6.5z",
 }
-OTHER_SHAPE = "M-5,-1.5h10v3h-10z"
+# For conditions of other names, in the order in which they come.
+OTHER_SHAPES = {
+    "other": "M-1.7,-5.5h3.4v3.8h3.8v3.4h-3.8v3.8h-3.4v-3.8h-3.8v-3.4h3.8z",
+    "second": "M-5.5,-3l2.5,-2.5l3,3l3,-3l2.5,2.5l-3,3l3,3l-2.5,2.5l-3,-3l-3,3l-2.5,-2.5l3,-3z",
+    "third": "M-5,-5.5h10l-5,5.5l5,5.5h-10l5,-5.5z",
+    "fourth": "M-2.2,-6h4.4v12h-4.4z",
+}
+ALL_SHAPES = {**SHAPES, **OTHER_SHAPES}
+ARROW_HEADS = Markup(
+    '<svg class="heads" width="0" height="0" aria-hidden="true"><defs>'
+    '<marker id="better" class="better" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
+    ' orient="auto"><path d="M0,0L8,4L0,8z"/></marker>'
+    '<marker id="worse" class="worse" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
+    ' orient="auto"><path d="M0,0L8,4L0,8z"/></marker></defs></svg>'
+)  # once on a page that has lanes with arrows
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One condition's estimate, to be drawn in a lane of its own."""
+    """One condition's estimate, to be drawn in a lane of its own; `look` is one of `looks`."""
 
-    condition: str
+    look: str
     label: str
     interval: Interval
 
 
-def lanes(name: str, dots: Sequence[Dot]) -> Markup:
-    """One clause: for each condition a dot with its interval on a line from 0 to 100 %."""
+@dataclass(frozen=True)
+class Arrow:
+    """What moved from one lane to another, by their places, and whether for the better."""
+
+    first: int
+    second: int
+    finding: Literal["better", "worse"]
+
+
+def looks(conditions: Sequence[str]) -> dict[str, str]:
+    """A shape and colour for each condition: those of its style, where that is known and free, or spare ones."""
+    found: dict[str, str] = {}
+    for condition in conditions:
+        style = condition.partition(" on ")[0].partition("@")[0].strip()
+        if style in SHAPES and style not in found.values():
+            found[condition] = style
+    others = [condition for condition in conditions if condition not in found]
+    spare = [*OTHER_SHAPES, *(style for style in SHAPES if style not in found.values())]
+    found.update(zip(others, cycle(spare), strict=False))
+    return found
+
+
+def lanes(name: str, dots: Sequence[Dot], arrows: Sequence[Arrow] = ()) -> Markup:
+    """One clause: for each condition a dot with its interval on a line from 0 to 100 %, and arrows for what moved."""
     height = LANE_HEIGHT * len(dots) + 6
     spoken = f"{name}: " + "; ".join(f"{dot.label} {_spoken(dot.interval)}" for dot in dots)
-    drawn = [_lane(dot, LANE_HEIGHT * i + LANE_HEIGHT / 2 + 3) for i, dot in enumerate(dots)]
+    drawn = [_lane(dot, _height(i)) for i, dot in enumerate(dots)]
+    moved = [_arrow(dots, arrow) for arrow in arrows]
     return Markup(
         '<svg class="lanes" width="100%" height="{height}" role="img" aria-label="{spoken}">'
-        "<title>{name}</title>{grid}{drawn}</svg>"
-    ).format(height=height, spoken=spoken, name=name, grid=_grid(height), drawn=Markup("").join(drawn))
+        "<title>{name}</title>{grid}{moved}{drawn}</svg>"
+    ).format(
+        height=height, spoken=spoken, name=name, grid=_grid(height), moved=Markup("").join(moved),
+        drawn=Markup("").join(drawn),
+    )  # fmt: skip
 
 
 def axis() -> Markup:
@@ -59,10 +101,10 @@ def axis() -> Markup:
     )
 
 
-def marker(condition: str) -> Markup:
+def marker(look: str) -> Markup:
     """A condition's marker alone, for legends and headings."""
     return Markup('<svg class="key" width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">{}</svg>').format(
-        _shape(condition)
+        _shape(look)
     )
 
 
@@ -99,7 +141,7 @@ def _lane(dot: Dot, y: float) -> Markup:
         '<svg x="{value:.1f}%" y="{y}" width="1" height="1" overflow="visible">{shape}</svg>'
         '<text class="value" x="100%" dx="44" y="{base}" text-anchor="end">{value:.0f}</text></g>'
     ).format(
-        kind=_kind(dot.condition),
+        kind=_kind(dot.look),
         label=dot.label,
         spoken=_spoken(dot.interval),
         low=low * 100,
@@ -107,7 +149,7 @@ def _lane(dot: Dot, y: float) -> Markup:
         value=value * 100,
         y=y,
         base=y + 4,
-        shape=_shape(dot.condition),
+        shape=_shape(dot.look),
     )
 
 
@@ -116,12 +158,31 @@ def _grid(height: int) -> Markup:
     return Markup("").join(lines)
 
 
-def _shape(condition: str) -> Markup:
-    return Markup('<path class="{}" d="{}"/>').format(_kind(condition), SHAPES.get(condition, OTHER_SHAPE))
+def _arrow(dots: Sequence[Dot], arrow: Arrow) -> Markup:
+    before, after = dots[arrow.first].interval.value, dots[arrow.second].interval.value
+    if before is None or after is None:
+        return Markup("")
+    return Markup(
+        '<line class="moved {finding}" x1="{x1:.1f}%" y1="{y1}" x2="{x2:.1f}%" y2="{y2}" marker-end="url(#{finding})"/>'
+    ).format(
+        finding=arrow.finding,
+        x1=before * 100,
+        y1=_height(arrow.first),
+        x2=after * 100,
+        y2=_height(arrow.second) - 6 if arrow.first < arrow.second else _height(arrow.second) + 6,
+    )
 
 
-def _kind(condition: str) -> str:
-    return f"c-{condition}" if condition in SHAPES else "c-other"
+def _height(place: int) -> float:
+    return LANE_HEIGHT * place + LANE_HEIGHT / 2 + 3
+
+
+def _shape(look: str) -> Markup:
+    return Markup('<path class="{}" d="{}"/>').format(_kind(look), ALL_SHAPES.get(look, ALL_SHAPES["other"]))
+
+
+def _kind(look: str) -> str:
+    return f"c-{look}" if look in ALL_SHAPES else "c-other"
 
 
 def _spoken(interval: Interval) -> str:

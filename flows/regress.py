@@ -22,4 +22,4 @@ def regress(run: Run, folder: Path) -> None:
     ]
     write_records(folder / "responses.jsonl", refined.responses)
     write_records(folder / "verdicts.jsonl", refined.verdicts)
-    write_record(folder / "comparison.json", compare(drafted, refined.verdicts, policy.clause_ids))
+    write_record(folder / "comparison.json", compare(drafted, refined.verdicts, policy.clause_ids, scenarios))

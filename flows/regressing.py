@@ -17,14 +17,13 @@ from prefect_ratify.errors import InputError
 from prefect_ratify.flows.conditions import Conditions
 from prefect_ratify.flows.run_folder import Project, Settings, load_project
 from prefect_ratify.policy_modules.judge import judge_with
-from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.records import Record, Response, Sampling, Scenario, Verdict, digest
 from prefect_ratify.scenarios.comparing import Comparison, compare
 from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.planning import Plan, plan
 from prefect_ratify.scenarios.rules import Rule, RuleFinding, examine, parse_rules
 from prefect_ratify.scenarios.running import Account, Condition, Heard, account, evaluate
-from prefect_ratify.store import write_record, write_records
+from prefect_ratify.store import read_records, write_record, write_records, write_text
 
 SPLITS = ("develop", "held_out", "all")
 
@@ -66,10 +65,10 @@ class Regression(Record):
     not_run: int
     dollars: float
 
-    @property
-    def broken(self) -> bool:
-        """Whether a rule is broken by any comparison."""
-        return any(finding.outcome == "broken" for found in self.findings for finding in found)
+    def fails(self, *, strict: bool = False) -> bool:
+        """Whether a rule is broken by any comparison (or, if `strict`, not shown to be kept), or rows are missing."""
+        failing = ("broken", "not shown") if strict else ("broken",)
+        return bool(self.not_run) or any(finding.outcome in failing for found in self.findings for finding in found)
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def set_up(folder: Path, names: Sequence[str], measuring: Measuring, rule: str =
     if not scenarios:
         raise InputError(f"no scenario is in the split {split}", f"give --split {' or '.join(SPLITS)}", path=folder)
     conditions = Conditions(project, measuring.responder)
-    judge_model = judge_with(open_model(measuring.judge)) if measuring.judge else None
+    judge_model = judge_with(conditions.model(measuring.judge)) if measuring.judge else None
     checks = {clause_id: project.suite.guide(clause_id).check for clause_id in project.policy.clause_ids}
     return Bench(
         project,
@@ -161,6 +160,21 @@ def regress(bench: Bench, heard: Heard = lambda response, verdicts: None) -> Reg
     write_records(bench.folder / "verdicts.jsonl", [verdict for given in verdicts.values() for verdict in given])
     write_record(bench.folder / "regression.json", regression)
     return regression
+
+
+def write_pages(bench: Bench, regression: Regression, *, html: Path | None, markdown: Path | None) -> None:
+    """Write the page of a regression into its folder, and copies of page and comment where they are wanted."""
+    from prefect_ratify.flows.regression_markdown import markdown as as_markdown
+    from prefect_ratify.flows.regression_page import page
+
+    responses = read_records(bench.folder / "responses.jsonl", Response)
+    verdicts = read_records(bench.folder / "verdicts.jsonl", Verdict)
+    text = page(regression, bench.project.policy, bench.scenarios, responses, verdicts)
+    path = html or bench.folder / "regression.html"
+    write_text(path, text)
+    if markdown:
+        write_text(markdown, as_markdown(regression))
+    print(f"Page: {path}")
 
 
 def _regression(

@@ -141,6 +141,7 @@ def _conditions(final: Final) -> dict[str, Any]:
             "audit": _by_clause(final.audit_rates, name),
             "unrelated": _by_clause(final.over_application, name),
             "expectation": _by_clause(final.expectations, name).get(EXPECTATION),
+            "account": final.accounts[name].model_dump() if name in final.accounts else None,
             "fluency": next(f.model_dump(exclude={"condition"}) for f in final.fluency if f.condition == name),
         }
         for name in names
@@ -174,9 +175,12 @@ def _differences(comparisons: Sequence[Comparison], by: str) -> list[dict[str, A
             "scenarios": d.interval.scenarios,
             "p_value": d.p_value,
             "finding": d.finding,
+            "tag": d.tag,
+            "if_undecided": d.if_undecided,
+            "smallest_found": d.smallest_found,
         }
         for comparison in comparisons
-        for d in comparison.differences
+        for d in (*comparison.differences, *comparison.tag_differences)
     ]
 
 

@@ -6,28 +6,28 @@ no script and no outside resource.
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from prefect_ratify import __version__
-from prefect_ratify.errors import readable
 from prefect_ratify.finetune.dataset import DataCounts
+from prefect_ratify.flows.change_map import ChangeMap, change_map
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.ledger import head_digest, read_ledger
-from prefect_ratify.flows.pictures import Dot, axis, lanes, loss_curve, marker
+from prefect_ratify.flows.pages import SIGNS, day, gap, gap_reach, percent, templates
+from prefect_ratify.flows.pictures import Dot, axis, lanes, loss_curve
 from prefect_ratify.flows.refine import Refinement, refined_policy
+from prefect_ratify.flows.regression_words import findable, rows_of, verdicts_of
 from prefect_ratify.flows.report import limits
 from prefect_ratify.flows.run_folder import Run, evidence_digest
 from prefect_ratify.flows.stakeholders import GATES
 from prefect_ratify.flows.voting import dissent, released, standing
+from prefect_ratify.flows.word_difference import Piece, word_difference
 from prefect_ratify.policy_modules.responder import with_examples
 from prefect_ratify.records import (
     Clause,
@@ -42,7 +42,6 @@ from prefect_ratify.records import (
 from prefect_ratify.scenarios.checks import Finding
 from prefect_ratify.scenarios.comparing import ALL, Comparison, Difference, Rate
 from prefect_ratify.scenarios.judging import EXPECTATION
-from prefect_ratify.scenarios.statistics import Interval
 from prefect_ratify.store import read_json, read_record, read_records
 
 LABELS = {
@@ -64,7 +63,6 @@ FINDINGS = {
     "no difference shown": "was not shown to differ from",
     "too few scenarios to tell": "cannot be told, on so few scenarios, from",
 }
-SIGNS = {"upheld": "✓", "violated": "✗", "undecided": "?", "not applicable": "–"}
 HEADLINE = ("base", "draft", "examples", FINETUNED)
 SHOWN_SCENARIOS = 8
 SHOWN_UNRELATED = 4
@@ -73,15 +71,6 @@ SHOWN_ROWS = 6
 T = TypeVar("T")
 Places = Mapping[tuple[str, str], Rate]
 Judged = Mapping[tuple[str, str], Sequence[Verdict]]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of text; `tone` says what it is (empty for plain text), `note` which clauses found it."""
-
-    text: str
-    tone: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,52 +106,10 @@ class DifferenceRow:
 
 def page(run: Run) -> str:
     """The whole report of a compared run, as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=readable_value,
-    )
-    environment.filters.update(percent=percent, reach=reach, gap=gap, gap_reach=gap_reach, day=day)
-    environment.globals.update(marker=marker, labels=LABELS, signs=SIGNS, all_clauses=ALL)
-    template = environment.get_template(Path(__file__).with_name("report.html.jinja").name)
+    environment = templates()
+    environment.globals.update(labels=LABELS, all_clauses=ALL, findable=findable)
+    template = environment.get_template("report.html.jinja")
     return template.render(_everything(run))
-
-
-def readable_value(value: Any) -> Any:
-    """A value for the page; text without what no reader sees."""
-    return type(value)(readable(value)) if isinstance(value, str) else value
-
-
-def percent(share: float | None) -> str:
-    """`54 %`, or a dash."""
-    return "–" if share is None else f"{share * 100:.0f}\u00a0%"
-
-
-def reach(interval: Interval) -> str:
-    """A rate's interval: `40–68`; empty where there is none."""
-    if interval.low is None or interval.high is None:
-        return ""
-    return f"{interval.low * 100:.0f}–{interval.high * 100:.0f}"
-
-
-def gap(interval: Interval) -> str:
-    """A difference in percentage points: `+9 points`."""
-    return "–" if interval.value is None else f"{_signed(interval.value)}\u00a0points"
-
-
-def gap_reach(interval: Interval) -> str:
-    """A difference's interval in percentage points: `−9 to +26`; empty where there is none."""
-    if interval.low is None or interval.high is None:
-        return ""
-    return f"{_signed(interval.low)}\u00a0to\u00a0{_signed(interval.high)}"
-
-
-def day(at: str) -> str:
-    """`2026-11-22 02:30 UTC` from an ISO time in UTC."""
-    return f"{at[:10]} {at[11:16]} UTC"
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
@@ -172,19 +119,6 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     if count < 2:
         return list(items[:count])
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
-
-
-def word_difference(old: str, new: str) -> list[Piece]:
-    """What changed from old to new, word by word: pieces of tone "", "deleted" and "inserted"."""
-    before, after = re.findall(r"\s+|\S+", old), re.findall(r"\s+|\S+", new)
-    pieces = []
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        if kind == "equal":
-            pieces.append(Piece("".join(before[a:b])))
-            continue
-        pieces += [Piece("".join(before[a:b]), "deleted")] if b > a else []
-        pieces += [Piece("".join(after[c:d]), "inserted")] if d > c else []
-    return pieces
 
 
 def marked(text: str, findings: Mapping[str, Finding]) -> list[Piece]:
@@ -261,12 +195,31 @@ def _everything(run: Run) -> dict[str, Any]:
         "axis": axis(),
         "pictures": _pictures(final, names, run.project.policy.clause_ids),
         "differences": _difference_rows(final),
+        "map": _map(run, final),
+        "accounts": [
+            (title, counted(list(final.accounts.values())))
+            for title, counted in (("answers", rows_of), ("verdicts", verdicts_of))
+        ],
         "limits": limits(run),
         **_gates(run),
         **_refinement(run),
         **_answers(run, names),
         **_training(run),
     }
+
+
+def _map(run: Run, final: Final) -> ChangeMap:
+    """What finetuning changed against the refined policy as prompt: there, what training lost shows best."""
+    comparison = next((c for c in final.comparisons if c.first == "refined"), final.comparisons[0])
+    folder = run.stage_folder("compare")
+    return change_map(
+        comparison,
+        refined_policy(run),
+        run.project.suite.split("held_out"),
+        read_records(folder / "responses.jsonl", Response),
+        read_records(folder / "verdicts.jsonl", Verdict),
+        LABELS,
+    )
 
 
 def _gates(run: Run) -> dict[str, Any]:
@@ -440,9 +393,3 @@ def _date(run: Run) -> str:
     """When the comparison was written."""
     at = (run.stage_folder("compare") / "comparison.json").stat().st_mtime
     return day(datetime.fromtimestamp(at, UTC).isoformat())
-
-
-def _signed(share: float) -> str:
-    """Whole percentage points with a sign (a true minus, which a hyphen is not)."""
-    number = round(share * 100)
-    return f"+{number}" if number > 0 else f"−{-number}" if number < 0 else "0"

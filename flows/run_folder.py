@@ -52,7 +52,9 @@ INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stak
 LONGEST_LOCK_WAIT = 5  # seconds: a run that was answered may come again before its process has ended
 GOING_BACK = "going-back.json"
 UNATTENDED = "unattended"
+LOCK = "lock"
 WAITING = "waiting.json"  # what a gate waits for; see flows/asking.py
+LONGEST_COMMENT = 4000  # characters of what people write at a gate
 STAGES = ("prototype", "refine", "regress", "generate", "train", "compare")
 
 
@@ -309,7 +311,7 @@ def run_digest(project: Project, settings: Settings) -> str:
 @contextmanager
 def alone(run: Run) -> Iterator[None]:
     """Hold the run for this process; RatifyError where another one works on it."""
-    lock = FileLock(run.folder / "lock")
+    lock = FileLock(run.folder / LOCK)
     try:
         lock.acquire(timeout=LONGEST_LOCK_WAIT)
     except Timeout:
@@ -318,6 +320,17 @@ def alone(run: Run) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works on the run in this folder, or waits for an answer in it."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def run_stage(run: Run, stage: str, work: Callable[[Run, Path], None]) -> None:

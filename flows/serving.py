@@ -59,8 +59,7 @@ def publish_report(run: Run) -> str:
     address, report = os.environ.get(REPORTS_ADDRESS, ""), run.folder / "report.html"
     if not address or not report.exists():
         return ""
-    folder = private_folder() / "reports"
-    folder.mkdir(exist_ok=True, mode=0o700)
+    folder = _reports_folder()
     name = f"{run.project.folder.name}-{run.id}-{digest(str(run.folder.resolve()))[:8]}.html"
     shutil.copyfile(report, folder / name)
     return f"{address}/{quote(name)}"
@@ -69,14 +68,19 @@ def publish_report(run: Run) -> str:
 @contextmanager
 def report_server() -> Iterator[str]:
     """Serve the reports that runs have published to this machine; yields the address."""
-    folder = private_folder() / "reports"
-    folder.mkdir(exist_ok=True, mode=0o700)
+    folder = _reports_folder()
     server = ThreadingHTTPServer(("127.0.0.1", free_port(PREFERRED_PORT)), partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
+
+
+def _reports_folder() -> Path:
+    folder = private_folder() / "reports"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder
 
 
 class _Quiet(SimpleHTTPRequestHandler):

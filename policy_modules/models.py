@@ -6,12 +6,12 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from prefect_ratify import embedded
-from prefect_ratify.call_store import CallStore, run
+from prefect_ratify.call_store import ATTEMPTS, CallStore, run
 from prefect_ratify.errors import InputError
 from prefect_ratify.language_models import Answer, LanguageModel, Transient
 from prefect_ratify.local_models import load_local
@@ -24,17 +24,19 @@ DIRECT = ("openai", "hosted_vllm")  # the providers whose own endpoints speak Op
 HINT = "give 'embedded', a checkpoint folder, or a LiteLLM name such as openai/…, ollama_chat/…"
 
 
-def open_model(name: str) -> LanguageModel:
+def open_model(name: str, *, greet: bool = True) -> LanguageModel:
     """The model of that name: `embedded`, a checkpoint folder, or a LiteLLM name.
 
-    InputError where there is no such model; a remote one is asked for one word to find out.
+    InputError where there is no such model; a remote one is asked for one word to find out
+    (unless `greet` is False).
     """
     if name == embedded.NAME or (name and Path(name).is_dir()):
         return load_local(name)
     if name.startswith((".", "/", "~")) or "/" not in name:
         raise InputError(f"there is no model {name!r}", HINT)
     model = RemoteModel(name)
-    model.require_answer()
+    if greet:
+        model.require_answer()
     return model
 
 
@@ -91,12 +93,16 @@ class RemoteModel:
             place = f" at {self.api_base}" if self.api_base else ""
             raise InputError(f"the model {self.name!r} does not answer{place} ({said})", HINT)
 
-    async def _answer_by_dspy(self, call: Call) -> Completion:
+    @cached_property
+    def _dspy(self) -> Any:
         import dspy
-        from dspy import lm15
 
         settings: dict[str, Any] = {"api_base": self.api_base} if self.api_base else {}
-        model = dspy.LM(self.name, cache=False, num_retries=4, **settings)
+        return dspy.LM(self.name, cache=False, num_retries=ATTEMPTS - 1, **settings)
+
+    async def _answer_by_dspy(self, call: Call) -> Completion:
+        from dspy import lm15
+
         system = "\n\n".join(m.content for m in call.messages if m.role == "system") or None
         turns = [
             lm15.Message.user(m.content) if m.role == "user" else lm15.Message.assistant(m.content)
@@ -110,12 +116,12 @@ class RemoteModel:
             config=lm15.Config(temperature=call.sampling.temperature, max_tokens=call.sampling.max_tokens),
         )
         try:
-            answer = await model.acall(request)
+            answer = await self._dspy.acall(request)
         except Exception as error:  # whatever went wrong with one row is that row's result
             return Completion(error=type(error).__name__, finished=False)
         usage = answer.usage
         return Completion(
-            text=(answer.text or "").strip(),
+            text=endpoint.storable(answer.text),
             finished=answer.finish_reason != "length",
             tokens_read=usage.input_tokens or 0,
             tokens_written=usage.output_tokens or 0,

@@ -40,7 +40,8 @@ class Spending:
     calls: int = 0
     tokens: int = 0
     dollars: float = 0.0
-    refused: int = 0
+    refused: int = 0  # calls that there was no room for, as the asker counts them
+    under_way: int = 0
     _tokens_due: int = 0
     _dollars_due: float = 0.0
 
@@ -52,9 +53,9 @@ class Spending:
             or _beyond(self.tokens + self._tokens_due + tokens, self.budget.tokens)
             or _beyond(self.dollars + self._dollars_due + dollars, self.budget.dollars)
         ):
-            self.refused += 1
             return False
         self.calls += 1
+        self.under_way += 1
         self._tokens_due += tokens
         self._dollars_due += dollars
         return True
@@ -62,6 +63,7 @@ class Spending:
     def end(self, model_name: str, call: Call, answer: Completion | None) -> None:
         """Count what a call that was begun came to; None where it failed."""
         tokens, dollars = most(model_name, call)
+        self.under_way -= 1
         self._tokens_due -= tokens
         self._dollars_due -= dollars
         if answer is not None:

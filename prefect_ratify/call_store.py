@@ -6,9 +6,10 @@ import asyncio
 import random
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from prefect_ratify.records import Call, Completion, Record, digest
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
+SECONDS_LOCKED = 60.0  # for which another process may hold the store's file
+SECONDS_BETWEEN_LOOKS = 0.01  # at a budget that has no room before a call under way has ended
 ATTEMPTS = 5
 LONGEST_WAIT = 120.0  # seconds before another try, whatever an endpoint asks for
 HOPELESS = 100  # calls that failed in a row, with all their tries: the endpoint is taken to be down
@@ -38,8 +41,8 @@ class CallStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         # Without an isolation level every statement is a transaction of its own.
-        self._database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database = sqlite3.connect(path, timeout=SECONDS_LOCKED, isolation_level=None, check_same_thread=False)
+        _write_ahead(self._database)
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute("CREATE TABLE IF NOT EXISTS calls (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
 
@@ -82,6 +85,7 @@ class Asking:
         self.store, self.meter = store, meter
         self.spending = spending or meter.spending
         self._open = AsyncExitStack()
+        self._connecting = asyncio.Lock()
         self._answers: dict[str, Answer] = {}
         self._places: dict[str, asyncio.Semaphore] = {}
         self._asked: dict[str, asyncio.Future[Completion]] = {}
@@ -98,14 +102,13 @@ class Asking:
         """The answer to a call. The same call twice at the same time is one call."""
         key = call_key(model, call)
         if key in self._asked:
+            self.meter.add(reused=1)
             return await self._asked[key]
         found = self.store.find(key, Completion)
         if found is not None:
             self.meter.add(reused=1)
             return found
-        if model.digest not in self._answers:
-            self._answers[model.digest] = await self._open.enter_async_context(model.connect(self.meter))
-            self._places.setdefault(model.endpoint, asyncio.Semaphore(model.at_once))
+        # Nothing is awaited before this, or the same call could pass by twice.
         self._asked[key] = asyncio.ensure_future(self._obtain(model, call, key))
         try:
             return await self._asked[key]
@@ -113,13 +116,14 @@ class Asking:
             self._asked.pop(key, None)
 
     async def _obtain(self, model: LanguageModel, call: Call, key: str) -> Completion:
-        places, failure = self._places[model.endpoint], Transient(NOT_RUN)
+        answer_to, failure = await self._connected(model), Transient(NOT_RUN)
+        places = self._places[model.endpoint]
         for attempt in range(ATTEMPTS):
             async with places:
-                if self._failed[model.endpoint] >= HOPELESS or not self.spending.begin(model.name, call):
+                if self._failed[model.endpoint] >= HOPELESS or not await self._has_room(model, call):
                     break
                 try:
-                    answer = await self._send(model, call)
+                    answer = await self._send(model, call, answer_to)
                 except Transient as passing:
                     failure = passing
                 else:
@@ -131,17 +135,34 @@ class Asking:
                     return answer
             if attempt + 1 < ATTEMPTS:
                 await asyncio.sleep(backoff(attempt) if failure.wait is None else min(failure.wait, LONGEST_WAIT))
-        self._failed[model.endpoint] += 1
+        else:
+            self._failed[model.endpoint] += 1
         self.meter.add(answers=1)
         return Completion(error=failure.kind, finished=False)
 
-    async def _send(self, model: LanguageModel, call: Call) -> Completion:
+    async def _send(self, model: LanguageModel, call: Call, answer_to: Answer) -> Completion:
         answer = None
         try:
-            answer = await self._answers[model.digest](call)
+            answer = await answer_to(call)
             return answer
         finally:
             self.spending.end(model.name, call, answer)
+
+    async def _has_room(self, model: LanguageModel, call: Call) -> bool:
+        """Begin a call where the budget has room, if need be after those under way took less than they might have."""
+        while not self.spending.begin(model.name, call):
+            if not self.spending.under_way:
+                self.spending.refused += 1
+                return False
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        return True
+
+    async def _connected(self, model: LanguageModel) -> Answer:
+        async with self._connecting:
+            if model.digest not in self._answers:
+                self._answers[model.digest] = await self._open.enter_async_context(model.connect(self.meter))
+                self._places.setdefault(model.endpoint, asyncio.Semaphore(model.at_once))
+        return self._answers[model.digest]
 
 
 def call_key(model: LanguageModel, call: Call) -> str:
@@ -155,7 +176,10 @@ def backoff(attempt: int) -> float:
 
 
 async def pooled(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
-    """Do the work on each item, on so many at a time; what is slow holds up nothing but its own place."""
+    """Do the work on each item, on so many at a time; what is slow holds up nothing but its own place.
+
+    Where one fails, the others are ended before this raises.
+    """
     listed = list(items)
     waiting = iter(listed)
 
@@ -163,7 +187,13 @@ async def pooled(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_on
         for item in waiting:
             await work(item)
 
-    await asyncio.gather(*(worker() for _ in range(min(at_once, len(listed)))))
+    workers = [asyncio.ensure_future(worker()) for _ in range(min(at_once, len(listed)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for each in workers:
+            each.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -172,5 +202,32 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
+    task: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
+
+    async def told() -> T:
+        current = asyncio.current_task()
+        assert current is not None
+        task.set_result((asyncio.get_running_loop(), current))
+        return await work
+
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
+        done = pool.submit(asyncio.run, told())
+        try:
+            return done.result()
+        except KeyboardInterrupt:  # it reaches this thread alone, and leaving the block waits for the other
+            loop, current = task.result()
+            loop.call_soon_threadsafe(current.cancel)
+            raise
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    # Of two processes that make the same file, SQLite refuses one here at once, whatever its timeout.
+    until = time.monotonic() + SECONDS_LOCKED
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.01)

@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
 
     trial = commands.add_parser("try", help="one query, side by side: without the policy, draft, refined, finetuned")
     trial.add_argument("folder", type=Path)
-    trial.add_argument("query")
+    what = trial.add_mutually_exclusive_group(required=True)
+    what.add_argument("query", nargs="?")
+    what.add_argument("--watch", action="store_true", help="run the scenarios again after every edit")
     _add_models(trial)
     trial.set_defaults(command=_try)
 
@@ -98,6 +100,49 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--sft-steps", type=_positive, help="at most so many steps of supervised finetuning")
     _add_models(run)
     run.set_defaults(command=_run)
+
+    regress = commands.add_parser("regress", help="compare two or more policies, models or prompting styles")
+    regress.add_argument("folder", type=Path)
+    regress.add_argument("subject", nargs="?", default="draft", metavar="WHAT", help="what is asked about (draft)")
+    regress.add_argument(
+        "--against",
+        action="append",
+        required=True,
+        metavar="WHAT",
+        help="base, draft, refined, examples, finetuned (…@RUN), a policy file, git:REVISION, a model, '… on MODEL'; "
+        "give it several times for a matrix",
+    )
+    regress.add_argument("--rule", default="", help="what may not get worse (default: that of stakeholders.yaml)")
+    regress.add_argument("--strict", action="store_true", help="a rule that is not shown to be kept counts as broken")
+    regress.add_argument("--dry-run", action="store_true", help="say how many calls it takes, and make none")
+    regress.add_argument("--split", default="", choices=["develop", "held_out", "all"])
+    regress.add_argument("--samples", type=_positive, help="answers for each scenario and condition (default: 1)")
+    regress.add_argument("--seed", type=int, help="of all sampling (default: 0)")
+    regress.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
+    regress.add_argument("--limit", type=_positive, help="use only so many scenarios, for a quick try")
+    for unit, kind in (("calls", _positive), ("tokens", _positive), ("dollars", _amount)):
+        regress.add_argument(f"--budget-{unit}", type=kind, metavar="N", help=f"stop after so many {unit}")
+    regress.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, with every answer")
+    regress.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request's comment")
+    for role in ("responder", "judge"):
+        regress.add_argument(f"--{role}", metavar="MODEL", help=f"the model that {ROLES[role]}")
+    regress.set_defaults(command=_regress)
+
+    importing = commands.add_parser("import", help="take scenarios from elsewhere into a project")
+    kinds = importing.add_subparsers(required=True, metavar="KIND")
+    scenarios = kinds.add_parser("scenarios", help="of a CSV, JSONL, data set, Inspect AI log or promptfoo file")
+    scenarios.add_argument("source")
+    scenarios.add_argument("--to", dest="folder", type=Path, required=True, metavar="PROJECT")
+    scenarios.add_argument("--format", choices=["csv", "jsonl", "dataset", "inspect", "promptfoo"], default=None)
+    scenarios.set_defaults(command=_import_scenarios)
+
+    exporting = commands.add_parser("export", help="write a suite for another tool")
+    tools = exporting.add_subparsers(required=True, metavar="TOOL")
+    inspect = tools.add_parser("inspect", help="a task file that Inspect AI runs")
+    inspect.add_argument("folder", type=Path)
+    inspect.add_argument("target", type=Path, metavar="FILE.py")
+    inspect.add_argument("--split", choices=["develop", "held_out", "all"], default="held_out")
+    inspect.set_defaults(command=_export_inspect)
 
     approve = commands.add_parser("approve", help="answer the gate that a run waits at")
     approve.add_argument("folder", type=Path)
@@ -139,15 +184,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+ROLES = {
+    "responder": "follows the policy as a prompt",
+    "judge": "decides clauses that have no check",
+    "critic": "criticises and revises training answers",
+    "refiner": "rewords clauses",
+    "student": "is finetuned (local)",
+}
+
+
 def _add_models(parser: argparse.ArgumentParser) -> None:
-    roles = {
-        "responder": "follows the policy as a prompt",
-        "judge": "decides clauses that have no check",
-        "critic": "criticises and revises training answers",
-        "refiner": "rewords clauses",
-        "student": "is finetuned (local)",
-    }
-    for role, work in roles.items():
+    for role, work in ROLES.items():
         parser.add_argument(f"--{role}", metavar="MODEL", help=f"the model that {work}")
 
 
@@ -155,8 +202,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     from prefect_ratify.finetune.training import TrainingSettings
     from prefect_ratify.flows.run_folder import Models, Settings
 
-    roles = ("responder", "judge", "critic", "refiner", "student")
-    given = {role: getattr(options, role) for role in roles if getattr(options, role)}
+    given = {role: getattr(options, role) for role in ROLES if getattr(options, role, None)}
     fields: dict[str, object] = {"models": Models(**given)}
     for name, field in (("samples", "samples"), ("seed", "seed"), ("limit", "scenario_limit")):
         if getattr(options, name, None) is not None:
@@ -226,6 +272,11 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _try(options: argparse.Namespace) -> int:
+    if options.watch:
+        from prefect_ratify.flows.watching import watch
+
+        watch(options.folder, _settings(options))
+        return 0
     from prefect_ratify.flows.trying import show, try_query
 
     show(try_query(options.folder, options.query, _settings(options)))
@@ -237,6 +288,46 @@ def _run(options: argparse.Namespace) -> int:
 
     report = run_path(options.folder, _settings(options), fresh=options.fresh, nobody_asked=options.unattended)
     print(f"Report: {report}")
+    return 0
+
+
+def _regress(options: argparse.Namespace) -> int:
+    from prefect_ratify.budget import Budget
+    from prefect_ratify.flows.regressing import Measuring, plans, regress, set_up, write_pages
+    from prefect_ratify.flows.regression_text import show, show_plan
+
+    settings = _settings(options)
+    measuring = Measuring(
+        responder=settings.models.responder,
+        judge=settings.models.judge,
+        samples=options.samples or 1,
+        seed=settings.seed,
+        sampling=settings.sampling,
+        split=options.split,
+        limit=options.limit or 0,
+        budget=Budget(calls=options.budget_calls, tokens=options.budget_tokens, dollars=options.budget_dollars),
+    )
+    bench = set_up(options.folder, [options.subject, *options.against], measuring, options.rule)
+    if options.dry_run:
+        show_plan(plans(bench))
+        return 0
+    regression = regress(bench)
+    show(regression)
+    write_pages(bench, regression, html=options.html, markdown=options.markdown)
+    return 1 if regression.fails(strict=options.strict) else 0
+
+
+def _import_scenarios(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.exchanging import import_scenarios
+
+    import_scenarios(options.folder, options.source, options.format)
+    return 0
+
+
+def _export_inspect(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.exchanging import export_inspect
+
+    export_inspect(options.folder, options.target, options.split)
     return 0
 
 
@@ -341,6 +432,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _amount(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("must be above 0")
     return value
 
 

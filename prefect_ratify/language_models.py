@@ -1,7 +1,7 @@
 """What a language model is to this package.
 
 `LocalModel` (in process) and `RemoteModel` (LiteLLM names, in `policy_modules`) are the two that
-are shipped; any object with these five names will do. Calls reach a model by `asking.Asking`,
+are shipped; any object with these five names will do. Calls reach a model by `call_store.Asking`,
 which keeps its answers.
 """
 
@@ -103,13 +103,17 @@ class _Batcher:
             await asyncio.to_thread(self._complete, batch, asyncio.get_running_loop())
 
     def _complete(self, batch: list[tuple[Call, asyncio.Future[Completion]]], loop: asyncio.AbstractEventLoop) -> None:
+        failure: BaseException = RuntimeError("a model in process gave no answer to a call")
         try:
             with self.working:
+                self.add(tokens=0)  # it may have been stopped while it waited
                 for index, completion in self.complete([call for call, _ in batch], self):
                     loop.call_soon_threadsafe(_settle, batch[index][1], completion)
+                    self.add(tokens=0)
         except BaseException as error:  # also of those who press Ctrl-C: it is the askers' to handle
-            for _, answer in batch:
-                loop.call_soon_threadsafe(_settle, answer, error)
+            failure = error
+        for _, answer in batch:
+            loop.call_soon_threadsafe(_settle, answer, failure)
 
 
 def _settle(answer: asyncio.Future[Completion], outcome: Completion | BaseException) -> None:

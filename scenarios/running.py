@@ -24,7 +24,7 @@ from prefect_ratify.records import (
     made,
     seed_from,
 )
-from prefect_ratify.scenarios.judging import NOBODY, Yardstick, verdicts_on
+from prefect_ratify.scenarios.judging import CHECK, NOBODY, Yardstick, verdicts_on
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,20 @@ def evaluate(
     seed: int = 0,
     spending: Spending | None = None,
     heard: Heard = lambda response, verdicts: None,
+    label: str | None = None,
 ) -> Evaluation:
     """Answer each scenario `samples` times and judge every answer as soon as it is there.
 
-    `heard` is told of each row when its verdicts are complete, in any order. RatifyError where
-    the model gave no answer to any call.
+    `heard` is told of each row when its verdicts are complete, in any order. `label` names the
+    line of progress (an empty one shows none). RatifyError where the model gave no answer to any
+    call.
     """
     asked = rows(scenarios, samples)
     found: dict[int, tuple[Response, list[Verdict]]] = {}
     judge_model = by.judge_model.model if by.judge_model else None
 
     async def work() -> None:
-        with Meter(condition.name, len(asked), spending) as meter:
+        with Meter(condition.name if label is None else label, len(asked), spending) as meter:
             async with Asking(store, meter) as asking:
 
                 async def one(place: int) -> None:
@@ -163,12 +165,14 @@ def _kind(verdict: Verdict) -> str:
         return verdict.outcome
     if verdict.reason.startswith("there is no response"):
         return "undecided (no response)"
-    return "undecided (nobody to decide)" if verdict.judge == NOBODY else "undecided (by its judge)"
+    if verdict.judge == NOBODY:
+        return "undecided (nobody to decide)"
+    return f"undecided (its {'check' if verdict.judge == CHECK else 'judge'} cannot tell)"
 
 
 def _require_some(responses: Sequence[Response], condition: Condition) -> None:
     errors = Counter(response.error for response in responses)
-    if responses and not errors[""] and not errors[NOT_RUN]:
+    if responses and not errors[""] and set(errors) - {NOT_RUN, ""}:
         counted = ", ".join(f"{count} × {error}" for error, count in errors.most_common())
         raise RatifyError(
             f"the model {condition.model.name!r} answered none of {len(responses)} calls ({counted}); "

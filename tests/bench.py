@@ -5,8 +5,10 @@ Speeds are ratios within one run, because machines differ and are noisy.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +22,18 @@ SAMPLING = Sampling(temperature=0.0, max_tokens=64)
 
 def main() -> None:
     """Run every measure, and print its line when it is there."""
-    import os
-
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     header = ("measure", "value", "unit", "compared with", "goal")
     print(_line(*header))
-    for measure in (help_time, generation_speed, generation_speed_with_policy, judging_speed, comparing_time):
+    for measure in (
+        help_time,
+        suite_loading,
+        unchanged_rerun,
+        generation_speed,
+        generation_speed_with_policy,
+        judging_speed,
+        comparing_time,
+    ):
         print(_line(*measure()), flush=True)
     from tests.calls_bench.measuring import measure as measure_calls
 
@@ -95,6 +103,50 @@ def comparing_time() -> tuple[str, str, str, str, str]:
     first, second = verdicts("a"), verdicts("b")
     seconds = _seconds(lambda: compare(first, second, clause_ids))
     return ("compare(), 500 x 6 x 4", f"{seconds:.2f}", "s", "-", "< 3")
+
+
+def suite_loading() -> tuple[str, str, str, str, str]:
+    """Reading and checking a suite of 10,000 scenarios."""
+    from prefect_ratify.policy import load_policy
+    from prefect_ratify.scenarios.suite import load_suite
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_project(folder, 10_000)
+        policy = load_policy(folder / "policy.md")
+        seconds = _seconds(lambda: load_suite(folder / "scenarios.yaml", policy))
+    return ("a suite of 10,000 scenarios", f"{seconds:.2f}", "s", "-", "< 3")
+
+
+def unchanged_rerun() -> tuple[str, str, str, str, str]:
+    """`ratify regress` of 500 scenarios by 6 judged clauses, two conditions, a second time: the whole command."""
+    from tests.model_server import Messages, model_server
+
+    def answer(messages: Messages) -> str:
+        verdict = "[[ ## verdict ## ]]\nupheld\n[[ ## confidence ## ]]\n1\n[[ ## reason ## ]]\nr"
+        return verdict if "[[ ## verdict ## ]]" in messages[-1]["content"] else messages[-1]["content"][:40]
+
+    with tempfile.TemporaryDirectory() as name, model_server(answer) as server:
+        write_project(Path(name), 500)
+        os.environ["HOSTED_VLLM_API_BASE"] = server.url
+        model = "hosted_vllm/scripted"
+        command = [sys.executable, "-m", "prefect_ratify", "regress", name, "--against", "base", "--split", "all"]
+        again = [*command, "--responder", model, "--judge", model]
+        first = _seconds(lambda: subprocess.run(again, check=True, capture_output=True))
+        made = len(server.requests)
+        seconds = _seconds(lambda: subprocess.run(again, check=True, capture_output=True))
+        assert made == 2 * 500 * 7 and len(server.requests) == made
+    compared = f"0 calls; the first time {made} in {first:.0f} s"
+    return ("unchanged re-run, 2 x 500 x 6", f"{seconds:.2f}", "s", compared, "< 3")
+
+
+def write_project(folder: Path, scenarios: int) -> None:
+    """A project of six clauses without checks."""
+    clauses = "".join(f"- [c{n}] Keep clause {n}.\n" for n in range(6))
+    (folder / "policy.md").write_text(f"# Law\n\n## Clauses\n{clauses}")
+    query = "my landlord wants me out."
+    lines = [f'  - {{id: s{n}, query: "Case {n}: {query}", tags: [t{n % 5}]}}\n' for n in range(scenarios)]
+    (folder / "scenarios.yaml").write_text("scenarios:\n" + "".join(lines))
 
 
 _HELP = [sys.executable, "-m", "prefect_ratify", "--help"]

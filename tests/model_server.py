@@ -36,7 +36,7 @@ class ModelServer:
 @contextmanager
 def model_server(answer: Callable[[Messages], str]) -> Iterator[ModelServer]:
     """Serve until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(answer))
+    server = _Server(("127.0.0.1", 0), _handler(answer))
     record = ModelServer(f"http://127.0.0.1:{server.server_port}/v1")
     server.record = record  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)  # seconds until it sees its end
@@ -46,6 +46,10 @@ def model_server(answer: Callable[[Messages], str]) -> Iterator[ModelServer]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # connections at once; one that finds no place waits a second for its next try
 
 
 def _handler(answer: Callable[[Messages], str]) -> type[BaseHTTPRequestHandler]:

@@ -119,6 +119,8 @@ def test_the_report_accounts_for_every_answer(finished: tuple[Path, str]) -> Non
         for clause, rate in condition["held_out"].items():
             expected = 3 * (6 if clause == "all clauses" else 1)
             assert sum(rate["verdicts"].values()) == expected, (name, clause)
+        assert condition["account"]["responses"] == {"answered": 3}
+        assert sum(condition["account"]["verdicts"].values()) == 3 * 6
     assert {d["first"] for d in numbers["differences"]} == {"base", "draft", "refined", "examples"}
 
 

@@ -111,6 +111,27 @@ def test_a_remote_model_answers_a_conversation(serve: Serve) -> None:
     ]
 
 
+def test_other_providers_are_asked_by_dspys_engine(monkeypatch: pytest.MonkeyPatch, store: CallStore) -> None:
+    faults = [503]
+
+    def answer(messages: Messages) -> str:
+        if "refused" in messages[-1]["content"]:
+            raise Fault(400)
+        if faults:
+            raise Fault(faults.pop())
+        return f" {messages[0]['content']}, {messages[-1]['content']} "
+
+    monkeypatch.setattr("dspy.clients.execution._delay", lambda error, attempt: 0.0)
+    with model_server(answer) as server:
+        monkeypatch.setenv("LM_STUDIO_API_BASE", server.url)
+        asked = call("one")
+        asked = asked.model_copy(update={"messages": (Message(role="system", content="Be brief."), *asked.messages)})
+        found, refused = store.complete(RemoteModel("lm_studio/scripted"), [asked, call("refused")])
+    assert (found.text, found.finished, found.error) == ("Be brief., one", True, "")
+    assert found.tokens_written > 0
+    assert refused.error and not refused.text
+
+
 def test_many_calls_come_back_each_in_its_place(serve: Serve) -> None:
     server = serve(lambda messages: messages[-1]["content"].upper())
     assert [a.text for a in answers([call(f"word {n}") for n in range(40)])] == [f"WORD {n}" for n in range(40)]

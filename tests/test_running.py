@@ -160,6 +160,15 @@ def test_a_budget_of_tokens_is_never_overrun(store: CallStore) -> None:
     assert spending.refused > 0
 
 
+def test_a_call_that_does_not_fit_beside_others_waits_for_what_they_leave(store: CallStore) -> None:
+    # Three calls may begin at once, as each might take 30 tokens of 100; each takes 5, so that all ten have room.
+    answer = Completion(text="sorry", tokens_read=2, tokens_written=3)
+    spending = Spending(Budget(tokens=100))
+    condition = Condition("draft", FakeModel(lambda call: answer))
+    evaluate(SCENARIOS, condition, yardstick(), store, sampling=Sampling(max_tokens=24), samples=2, spending=spending)
+    assert (spending.tokens, spending.refused) == (50, 0)
+
+
 def test_money_is_counted_by_the_price_map() -> None:
     # gpt-4o: 2.50 dollars for a million tokens read, and 10 for a million written
     assert cost("openai/gpt-4o", 1_000_000, 100_000) == pytest.approx(3.5)
