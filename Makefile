@@ -7,6 +7,9 @@ PIP := $(BIN)/pip install --disable-pip-version-check --no-compile -c constraint
 # Nor would anything be quick if compiled modules were not kept then.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Two processes, each with whole files: much of the tests' time is waiting for servers.
+TWO := -n 2 --dist loadfile
+
 .PHONY: demo test unit check bench install clean
 
 demo: .venv/installed          ## carry the shipped legal-advice policy to a finetuned model
@@ -14,10 +17,10 @@ demo: .venv/installed          ## carry the shipped legal-advice policy to a fin
 	$(BIN)/ratify run demo --unattended
 
 test: .venv/developing         ## all tests, a whole run on a tiny slice among them
-	$(BIN)/pytest
+	$(BIN)/pytest $(TWO)
 
 unit: .venv/developing         ## the tests that need no model and no server
-	$(BIN)/pytest -m "not model"
+	$(BIN)/pytest -m "not model" $(TWO)
 
 check: .venv/developing        ## what must hold before a commit
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from prefect_ratify.scenarios.comparing import Comparison, compare
 from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.planning import Plan, plan
 from prefect_ratify.scenarios.rules import Rule, RuleFinding, examine, parse_rules
-from prefect_ratify.scenarios.running import Account, Condition, Heard, account, evaluate
+from prefect_ratify.scenarios.running import Account, Condition, Evaluation, account, evaluate
 from prefect_ratify.store import read_records, write_record, write_records, write_text
 
 SPLITS = ("develop", "held_out", "all")
@@ -134,14 +134,11 @@ def plans(bench: Bench) -> list[Plan]:
     ]
 
 
-def regress(bench: Bench, heard: Heard = lambda response, verdicts: None) -> Regression:
+def regress(bench: Bench) -> Regression:
     """Answer and judge the suite under every condition, within the budget, and compare; leaves its files."""
     spending, measuring = Spending(bench.measuring.budget), bench.measuring
-    responses: list[Response] = []
-    verdicts: dict[str, list[Verdict]] = {}
-    measured = []
-    for condition in bench.conditions:
-        found = evaluate(
+    evaluations = [
+        evaluate(
             bench.scenarios,
             condition,
             bench.yardstick,
@@ -150,16 +147,52 @@ def regress(bench: Bench, heard: Heard = lambda response, verdicts: None) -> Reg
             samples=measuring.samples,
             seed=measuring.seed,
             spending=spending,
-            heard=heard,
         )
-        responses += found.responses
-        verdicts[condition.name] = found.verdicts
-        measured.append(Measured(name=condition.name, model=condition.model.name, account=account(found)))
-    regression = _regression(bench, measured, verdicts, spending)
-    write_records(bench.folder / "responses.jsonl", responses)
-    write_records(bench.folder / "verdicts.jsonl", [verdict for given in verdicts.values() for verdict in given])
+        for condition in bench.conditions
+    ]
+    regression = sum_up(
+        bench.conditions,
+        evaluations,
+        bench.project.policy.clause_ids,
+        bench.scenarios,
+        bench.rules,
+        split=bench.split,
+        not_run=spending.refused,
+        dollars=spending.dollars,
+    )
+    write_records(bench.folder / "responses.jsonl", [r for found in evaluations for r in found.responses])
+    write_records(bench.folder / "verdicts.jsonl", [v for found in evaluations for v in found.verdicts])
     write_record(bench.folder / "regression.json", regression)
     return regression
+
+
+def sum_up(
+    conditions: Sequence[Condition],
+    evaluations: Sequence[Evaluation],
+    clause_ids: Sequence[str],
+    scenarios: Sequence[Scenario],
+    rules: Sequence[Rule],
+    *,
+    split: str,
+    not_run: int,
+    dollars: float,
+) -> Regression:
+    """Compare the first condition with each of the others, and those among themselves."""
+    subject, *others = (found.verdicts for found in evaluations)
+    comparisons = tuple(compare(other, subject, clause_ids, scenarios) for other in others)
+    return Regression(
+        split=split,
+        scenarios=len(scenarios),
+        conditions=tuple(
+            Measured(name=condition.name, model=condition.model.name, account=account(found))
+            for condition, found in zip(conditions, evaluations, strict=True)
+        ),
+        comparisons=comparisons,
+        between=tuple(compare(first, second, clause_ids, scenarios) for first, second in combinations(others, 2)),
+        findings=tuple(tuple(examine(rules, comparison)) for comparison in comparisons),
+        not_run=not_run,
+        dollars=round(dollars, 4),
+    )
 
 
 def write_pages(bench: Bench, regression: Regression, *, html: Path | None, markdown: Path | None) -> None:
@@ -175,26 +208,6 @@ def write_pages(bench: Bench, regression: Regression, *, html: Path | None, mark
     if markdown:
         write_text(markdown, as_markdown(regression))
     print(f"Page: {path}")
-
-
-def _regression(
-    bench: Bench, measured: list[Measured], verdicts: dict[str, list[Verdict]], spending: Spending
-) -> Regression:
-    def against(first: str, second: str) -> Comparison:
-        return compare(verdicts[first], verdicts[second], bench.project.policy.clause_ids, bench.scenarios)
-
-    subject, *others = [condition.name for condition in bench.conditions]
-    comparisons = tuple(against(other, subject) for other in others)
-    return Regression(
-        split=bench.split,
-        scenarios=len(bench.scenarios),
-        conditions=tuple(measured),
-        comparisons=comparisons,
-        between=tuple(against(first, second) for first, second in combinations(others, 2)),
-        findings=tuple(tuple(examine(bench.rules, comparison)) for comparison in comparisons),
-        not_run=spending.refused,
-        dollars=round(spending.dollars, 4),
-    )
 
 
 def _fair_split(names: Sequence[str]) -> str:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from prefect_ratify.flows.testing import Answers, Key, Results, Trial, Wanted
+    from prefect_ratify.flows.testing import Results
+    from prefect_ratify.flows.trials import Answers, Key, Trial, Wanted
     from prefect_ratify.records import Scenario
 
 FILE = "scenarios.yaml"
@@ -123,7 +124,7 @@ class Ratify:
     @property
     def wanted(self) -> Wanted:
         """The options, as the flows know them."""
-        from prefect_ratify.flows.testing import Wanted
+        from prefect_ratify.flows.trials import Wanted
 
         given = {name.replace("-", "_"): value for name, value in self.options.items() if name != "comparison"}
         return Wanted(**{**given, "policy": Path(self.options["policy"])})
@@ -268,7 +269,7 @@ class ScenarioTest(pytest.Item):
 
     def setup(self) -> None:
         """An answer that is missing is an error, and what nobody can decide is skipped: neither is a finding."""
-        from prefect_ratify.flows.testing import outcome_of
+        from prefect_ratify.flows.trials import outcome_of
 
         session = _session(self.config)
         trial = session.trials[self.file.nodeid]

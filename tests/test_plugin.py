@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefect_ratify.flows.testing import Wanted
+from prefect_ratify.flows.trials import Wanted
 from tests.model_server import Fault, Messages, ModelServer, model_server
 
 pytest_plugins = ["pytester"]

@@ -229,7 +229,7 @@ def test_the_command_says_what_it_would_ask_asks_it_once_and_writes_its_pages(
     page, comment = tmp_path / "page.html", tmp_path / "comment.md"
     assert main([*command, "--html", str(page), "--markdown", str(comment)]) == 0
     assert len(server.requests) == 24
-    assert "better" in capsys.readouterr().out
+    assert "draft against base" in capsys.readouterr().out
     assert "<script" not in page.read_text() and "sorry" in page.read_text()
     assert "sorry" in comment.read_text()
     assert main(command) == 0

@@ -148,7 +148,16 @@ def install_inspect_ai() -> Path:
     python = folder / "bin" / "python"
     commands = [
         [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", f"inspect-ai=={INSPECT_AI}", f"openai=={OPENAI}"],
+        [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-compile",
+            f"inspect-ai=={INSPECT_AI}",
+            f"openai=={OPENAI}",
+        ],
     ]
     _install(folder, f"inspect_ai {INSPECT_AI}, openai {OPENAI}", commands)
     return python
