@@ -28,7 +28,7 @@ from prefect_ratify.scenarios.running import Condition
 
 STYLES = ("base", "draft", "refined", "examples", "finetuned")
 HINT = (
-    f"write one of {', '.join(STYLES)} (refined@RUN, finetuned@RUN), a policy file, git:REVISION, or a model; "
+    f"write one of {', '.join(STYLES)} (refined@RUN, finetuned@RUN), a run, a policy file, git:REVISION, or a model; "
     "'… on MODEL' asks another model"
 )
 
@@ -40,6 +40,13 @@ class Conditions:
     project: Project
     responder: str = embedded.NAME
     models: dict[str, LanguageModel] = field(default_factory=dict)
+
+    def resolved(self, name: str) -> str:
+        """The name, or where it is a run's, that of what the run came to."""
+        if not name or not self._runs(name):
+            return name
+        style = "finetuned" if self._run(name).stage_folder("train").exists() else "refined"
+        return f"{style}@{name}"
 
     def open(self, name: str) -> Condition:
         """The condition of that name; InputError where there is none."""
@@ -61,12 +68,10 @@ class Conditions:
         return self.models[name]
 
     def _preamble(self, prompt: str, style: str, run_id: str) -> tuple[Message, ...]:
-        if style == "base":
+        if prompt == "base":
             return ()
-        if style == "draft" and not run_id:
-            return preamble(self.project.policy)
         if style == "draft":
-            return preamble(self._run(run_id).project.policy)
+            return preamble(self._run(run_id).project.policy if run_id else self.project.policy)
         if style == "refined":
             return preamble(self._refined(run_id))
         if style == "examples":
@@ -98,13 +103,16 @@ class Conditions:
     def _run(self, run_id: str) -> Run:
         if not run_id:
             return latest_run(self.project)
-        runs = self.project.folder / ".ratify" / "runs"
-        found = sorted(path for path in runs.glob(f"{run_id}*") if (path / "settings.json").exists())
+        found = self._runs(run_id)
         exact = [path for path in found if path.name == run_id]
         if len(exact or found) != 1:
-            there = ", ".join(sorted(path.parent.name for path in runs.glob("*/settings.json"))) or "none"
+            there = ", ".join(path.name for path in self._runs("")) or "none"
             raise InputError(f"{len(found)} runs have an id that begins with {run_id!r}", f"there are: {there}")
         return run_in((exact or found)[0])
+
+    def _runs(self, beginning: str) -> list[Path]:
+        folders = [path.parent for path in (self.project.folder / ".ratify" / "runs").glob("*/settings.json")]
+        return sorted(folder for folder in folders if folder.name.startswith(beginning))
 
     def _at_revision(self, revision: str) -> Policy:
         folder = self.project.folder.resolve()

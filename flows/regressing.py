@@ -94,15 +94,16 @@ class Bench:
 
 def set_up(folder: Path, names: Sequence[str], measuring: Measuring, rule: str = "") -> Bench:
     """Open all that a regression needs; InputError for what is wrong, before anything is asked."""
+    project = load_project(folder)
+    conditions = Conditions(project, measuring.responder)
+    names = [conditions.resolved(name) for name in names]
     if len(set(names)) < len(names):
         raise InputError(f"a condition is compared with itself ({', '.join(names)})", "name different ones")
-    project = load_project(folder)
     rules = parse_rules(rule or project.stakeholders.regression, project.policy.clause_ids)
     split = measuring.split or _fair_split(names)
     scenarios = project.suite.scenarios if split == "all" else project.suite.split(split)  # type: ignore[arg-type]
     if not scenarios:
         raise InputError(f"no scenario is in the split {split}", f"give --split {' or '.join(SPLITS)}", path=folder)
-    conditions = Conditions(project, measuring.responder)
     judge_model = judge_with(conditions.model(measuring.judge)) if measuring.judge else None
     checks = {clause_id: project.suite.guide(clause_id).check for clause_id in project.policy.clause_ids}
     return Bench(

@@ -109,8 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         required=True,
         metavar="WHAT",
-        help="base, draft, refined, examples, finetuned (…@RUN), a policy file, git:REVISION, a model, '… on MODEL'; "
-        "give it several times for a matrix",
+        help="base, draft, refined, examples, finetuned (…@RUN), a run, a policy file, git:REVISION, a model, "
+        "'… on MODEL'; give it several times for a matrix",
     )
     regress.add_argument("--rule", default="", help="what may not get worse (default: that of stakeholders.yaml)")
     regress.add_argument("--strict", action="store_true", help="a rule that is not shown to be kept counts as broken")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +16,14 @@ from prefect_ratify.budget import Budget
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
-from prefect_ratify.flows import conditions, regressing
+from prefect_ratify.flows import conditions
 from prefect_ratify.flows.conditions import Conditions
 from prefect_ratify.flows.regressing import Bench, Measuring, Regression, plans, regress, set_up
-from prefect_ratify.flows.run_folder import load_project
+from prefect_ratify.flows.run_folder import Settings, load_project
 from prefect_ratify.flows.watching import Look, Outcomes, edited_clauses, first_touched, shards
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.records import Call, Message, Scenario
-from prefect_ratify.store import read_record
+from prefect_ratify.store import read_record, write_record
 from tests.fake_models import FakeModel
 from tests.gate_server import until
 from tests.model_server import Messages, ModelServer, model_server
@@ -116,6 +117,20 @@ def test_a_revision_is_a_version_of_the_policy(small: Path, asked: FakeModel) ->
     opened = Conditions(load_project(small))
     assert "Apologise." in opened.open("draft").preamble[0].content
     assert "Say sorry." in opened.open("git:HEAD").preamble[0].content
+
+
+def test_a_run_stands_for_what_it_came_to(small: Path, asked: FakeModel) -> None:
+    runs = small / ".ratify" / "runs"
+    for name, stage in (("abc1", "train"), ("abd2", "refine")):
+        (runs / name / stage).mkdir(parents=True)
+        (runs / name / "inputs").mkdir()
+        for file in ("policy.md", "scenarios.yaml"):
+            shutil.copy(small / file, runs / name / "inputs" / file)
+        write_record(runs / name / "settings.json", Settings())
+    opened = Conditions(load_project(small))
+    assert [opened.resolved(name) for name in ("abc1", "abd", "draft")] == ["finetuned@abc1", "refined@abd", "draft"]
+    with pytest.raises(InputError, match="2 runs have an id that begins with 'ab'; there are: abc1, abd2"):
+        opened.resolved("ab")
 
 
 # measuring
@@ -270,7 +285,7 @@ def test_scenarios_of_the_edited_clause_come_first_and_few_at_first() -> None:
 
 def test_an_edit_shows_what_moved_and_its_side_effects(small: Path, tmp_path: Path) -> None:
     store, lines = CallStore(tmp_path / "calls.sqlite"), list[str]()
-    settings = regressing.Settings()
+    settings = Settings()
     before = load_project(small)
     first = Look(before, edited_clauses(None, before), Outcomes(), lines.append)
     first.run(FakeModel(answer), None, store, settings, lambda: False)
