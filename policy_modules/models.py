@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect_ratify import embedded
-from prefect_ratify.call_store import ATTEMPTS, CallStore, run
+from prefect_ratify.call_store import ATTEMPTS, CallStore
 from prefect_ratify.errors import InputError
+from prefect_ratify.event_loop import run
 from prefect_ratify.language_models import Answer, LanguageModel, Transient
 from prefect_ratify.local_models import load_local
 from prefect_ratify.policy_modules import endpoint

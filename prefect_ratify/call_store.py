@@ -8,13 +8,13 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect_ratify.budget import Spending
+from prefect_ratify.event_loop import run
 from prefect_ratify.language_models import Answer, LanguageModel, Transient
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion, Record, digest
@@ -194,30 +194,6 @@ async def pooled(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_on
         for each in workers:
             each.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end; in a thread of its own where this one's event loop is running (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    task: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
-
-    async def told() -> T:
-        current = asyncio.current_task()
-        assert current is not None
-        task.set_result((asyncio.get_running_loop(), current))
-        return await work
-
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(asyncio.run, told())
-        try:
-            return done.result()
-        except KeyboardInterrupt:  # it reaches this thread alone, and leaving the block waits for the other
-            loop, current = task.result()
-            loop.call_soon_threadsafe(current.cancel)
-            raise
 
 
 def _write_ahead(database: sqlite3.Connection) -> None:

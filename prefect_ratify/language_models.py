@@ -11,8 +11,10 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Protocol
 
+from prefect_ratify.event_loop import in_caller
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion
 
@@ -64,14 +66,16 @@ class Transient(Exception):
 async def batched(complete: Complete, meter: Meter) -> AsyncIterator[Answer]:
     """Single answers from a model that works in batches; the calls of one moment form a batch.
 
-    `complete` yields `(index, completion)` in any order, each index once. It works in a thread,
-    so that answers can be judged while others are still written.
+    `complete` yields `(index, completion)` in any order, each index once. It works in the thread
+    that called `event_loop.run`, so that answers can be judged while others are still written.
     """
     batcher = _Batcher(complete, meter)
     try:
         yield batcher.answer
     finally:
         batcher.stopped.set()
+        if batcher.batches is not None:  # the event loop must not end before the work in another thread has
+            await asyncio.gather(batcher.batches, return_exceptions=True)
 
 
 class _Batcher:
@@ -100,7 +104,7 @@ class _Batcher:
         while self.waiting:
             await asyncio.sleep(WINDOW)
             batch, self.waiting = self.waiting, []
-            await asyncio.to_thread(self._complete, batch, asyncio.get_running_loop())
+            await in_caller(partial(self._complete, batch, asyncio.get_running_loop()))
 
     def _complete(self, batch: list[tuple[Call, asyncio.Future[Completion]]], loop: asyncio.AbstractEventLoop) -> None:
         failure: BaseException = RuntimeError("a model in process gave no answer to a call")
@@ -110,7 +114,7 @@ class _Batcher:
                 for index, completion in self.complete([call for call, _ in batch], self):
                     loop.call_soon_threadsafe(_settle, batch[index][1], completion)
                     self.add(tokens=0)
-        except BaseException as error:  # also of those who press Ctrl-C: it is the askers' to handle
+        except Exception as error:
             failure = error
         for _, answer in batch:
             loop.call_soon_threadsafe(_settle, answer, failure)

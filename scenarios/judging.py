@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prefect_ratify.call_store import Asking, CallStore, pooled, run
+from prefect_ratify.call_store import Asking, CallStore, pooled
+from prefect_ratify.event_loop import run
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import (

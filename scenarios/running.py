@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import NOT_RUN, Asking, CallStore, pooled
-from prefect_ratify.call_store import run as run_async
 from prefect_ratify.errors import RatifyError
+from prefect_ratify.event_loop import run as run_async
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import (

@@ -1,0 +1,73 @@
+"""Running asynchronous work from plain functions, while models in process work in the caller's thread.
+
+Torch is a fifth slower in a thread of its own (measured): glibc gives such a thread an arena that
+hands large blocks back at every free, and the pools of two threads crowd each other's cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+SECONDS_TO_KEEP = 0.1
+T = TypeVar("T")
+Jobs = SimpleQueue[Callable[[], None] | None]
+_jobs: ContextVar[Jobs] = ContextVar("jobs")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in a thread beside this one, which does the jobs of `in_caller` meanwhile."""
+    jobs: Jobs = SimpleQueue()
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
+
+    async def watched() -> T:
+        current = asyncio.current_task()
+        assert current is not None
+        begun.set_result((asyncio.get_running_loop(), current))
+        _jobs.set(jobs)
+        try:
+            return await work
+        finally:
+            jobs.put(None)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(asyncio.run, watched())
+        try:
+            while (job := jobs.get()) is not None:
+                job()
+        except KeyboardInterrupt:  # it reaches this thread alone, and leaving the block waits for the other
+            loop, current = begun.result()
+            # Not at once: answers that are on their way to be kept shall be.
+            loop.call_soon_threadsafe(loop.call_later, SECONDS_TO_KEEP, current.cancel)
+            raise
+        return done.result()
+
+
+async def in_caller(job: Callable[[], None]) -> None:
+    """Have a job done by the thread that called `run`, and wait until it is; a job raises nothing but Ctrl-C.
+
+    In an event loop that somebody else runs, a thread of its own does it.
+    """
+    jobs = _jobs.get(None)
+    if jobs is None:
+        return await asyncio.to_thread(job)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def work() -> None:
+        try:
+            job()
+        finally:
+            loop.call_soon_threadsafe(_set, done)
+
+    jobs.put(work)
+    await done
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
