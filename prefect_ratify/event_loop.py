@@ -39,7 +39,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         try:
             while (job := jobs.get()) is not None:
                 job()
-        except KeyboardInterrupt:  # it reaches this thread alone, and leaving the block waits for the other
+        except BaseException:  # Ctrl-C, or Prefect's signal: they reach this thread alone, and the other waits for it
             loop, current = begun.result()
             # Not at once: answers that are on their way to be kept shall be.
             loop.call_soon_threadsafe(loop.call_later, SECONDS_TO_KEEP, current.cancel)
@@ -48,7 +48,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def in_caller(job: Callable[[], None]) -> None:
-    """Have a job done by the thread that called `run`, and wait until it is; a job raises nothing but Ctrl-C.
+    """Have a job done by the thread that called `run`, and wait until it is; a job raises nothing but what ends the process.
 
     In an event loop that somebody else runs, a thread of its own does it.
     """

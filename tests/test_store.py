@@ -114,14 +114,19 @@ def test_failures_are_given_and_not_kept(store: CallStore) -> None:
     assert texts(store.complete(FakeModel(echo), calls)) == ["fine", "b 0"]
 
 
-def test_what_came_before_a_crash_is_kept(store: CallStore) -> None:
+class Terminated(BaseException):
+    """What Prefect raises in the main thread when a run is to end."""
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, Terminated])
+def test_what_came_before_a_crash_is_kept(store: CallStore, end: type[BaseException]) -> None:
     def crash(asked: Call) -> str:
         if asked.messages[0].content == "c":
-            raise KeyboardInterrupt
+            raise end
         return echo(asked)
 
     calls = [call(letter) for letter in "abcd"]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(end):
         store.complete(FakeModel(crash), calls)
     model = FakeModel(echo)
     assert texts(store.complete(model, calls)) == ["a 0", "b 0", "c 0", "d 0"]
