@@ -1,6 +1,6 @@
 """Running asynchronous work from plain functions, while models in process work in the caller's thread.
 
-Torch is a fifth slower in a thread of its own (measured): glibc gives such a thread an arena that
+Torch is up to a fifth slower in a thread of its own (measured): glibc gives such a thread an arena that
 hands large blocks back at every free, and the pools of two threads crowd each other's cores.
 """
 
@@ -42,15 +42,16 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         except BaseException:  # Ctrl-C, or Prefect's signal: they reach this thread alone, and the other waits for it
             loop, current = begun.result()
             # Not at once: answers that are on their way to be kept shall be.
-            loop.call_soon_threadsafe(loop.call_later, SECONDS_TO_KEEP, current.cancel)
+            loop.call_soon_threadsafe(lambda: loop.call_later(SECONDS_TO_KEEP, current.cancel))
             raise
         return done.result()
 
 
 async def in_caller(job: Callable[[], None]) -> None:
-    """Have a job done by the thread that called `run`, and wait until it is; a job raises nothing but what ends the process.
+    """Have a job done by the thread that called `run`, and wait until it is.
 
-    In an event loop that somebody else runs, a thread of its own does it.
+    A job raises nothing but what ends the process. In an event loop that somebody else runs, a
+    thread of its own does it.
     """
     jobs = _jobs.get(None)
     if jobs is None:
