@@ -105,12 +105,11 @@ def set_up(folder: Path, names: Sequence[str], measuring: Measuring, rule: str =
     if not scenarios:
         raise InputError(f"no scenario is in the split {split}", f"give --split {' or '.join(SPLITS)}", path=folder)
     judge_model = judge_with(conditions.model(measuring.judge)) if measuring.judge else None
-    checks = {clause_id: project.suite.guide(clause_id).check for clause_id in project.policy.clause_ids}
     return Bench(
         project,
         tuple(scenarios[: measuring.limit or None]),
         tuple(conditions.open(name) for name in names),
-        Yardstick(project.policy, checks, project.precedents, judge_model),
+        project.yardstick(project.policy, judge_model),
         CallStore(folder / ".ratify" / "calls.sqlite"),
         rules,
         measuring,

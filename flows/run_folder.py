@@ -100,6 +100,11 @@ class Project:
     precedents: tuple[Precedent, ...]
     stakeholders: Stakeholders
 
+    def yardstick(self, policy: Policy, judge_model: JudgeModel | None) -> Yardstick:
+        """What answers are judged by: precedents, checks and the judge model, where there is one."""
+        checks = {clause_id: self.suite.guide(clause_id).check for clause_id in policy.clause_ids}
+        return Yardstick(policy, checks, self.precedents, judge_model)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -180,9 +185,8 @@ class Run:
         return judge(responses, scenarios, replace(self.yardstick(policy), every_clause=True), self.store)
 
     def yardstick(self, policy: Policy) -> Yardstick:
-        """What answers are judged by: precedents, checks and the judge model, where there is one."""
-        checks = {clause_id: self.project.suite.guide(clause_id).check for clause_id in policy.clause_ids}
-        return Yardstick(policy, checks, self.project.precedents, self.judge_model())
+        """The project's yardstick, with the run's judge model."""
+        return self.project.yardstick(policy, self.judge_model())
 
     def judge_model(self) -> JudgeModel | None:
         """The judge model as a function, or None."""

@@ -31,7 +31,7 @@ from prefect_ratify.policy_modules.judge import judge_with
 from prefect_ratify.progress import say
 from prefect_ratify.records import Record, Response, Scenario, Verdict
 from prefect_ratify.scenarios.comparing import Comparison, Difference
-from prefect_ratify.scenarios.judging import EXPECTATION, Yardstick, judge_expectations
+from prefect_ratify.scenarios.judging import EXPECTATION, judge_expectations
 from prefect_ratify.scenarios.located_yaml import load_yaml
 from prefect_ratify.scenarios.planning import plan
 from prefect_ratify.scenarios.precedents import load_precedents
@@ -86,14 +86,13 @@ def open_trial(name: str, path: Path, wanted: Wanted, problems: list[InputError]
     project = Project(folder, policy, suite, precedents, stakeholders)
     conditions = Conditions(project, embedded.NAME if is_finetuned(wanted.model) else wanted.model)
     judge_model = judge_with(conditions.model(wanted.judge)) if wanted.judge else None
-    checks = {clause_id: suite.guide(clause_id).check for clause_id in policy.clause_ids}
     return Trial(
         name,
         project,
         _scenarios(suite, path, wanted, problems),
         _lines(path),
         tuple(conditions.open(condition) for condition in wanted.conditions),
-        Yardstick(policy, checks, precedents, judge_model),
+        project.yardstick(policy, judge_model),
         rules if wanted.against else (),
         wanted,
     )

@@ -18,7 +18,7 @@ from prefect_ratify.policy_modules.judge import judge_with
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.records import Outcome, Response, Scenario, Verdict
-from prefect_ratify.scenarios.judging import JudgeModel, Yardstick
+from prefect_ratify.scenarios.judging import JudgeModel
 from prefect_ratify.scenarios.running import Condition, evaluate
 
 WATCHED = ("policy.md", "scenarios.yaml", "precedents.jsonl")
@@ -87,8 +87,7 @@ class Look:
     ) -> None:
         """Answer and judge the scenarios of the edited clauses, then the rest; Edited where files change."""
         policy, suite = self.project.policy, self.project.suite
-        checks = {clause_id: suite.guide(clause_id).check for clause_id in policy.clause_ids}
-        by = Yardstick(policy, checks, self.project.precedents, judge_model)
+        by = self.project.yardstick(policy, judge_model)
 
         def heard(response: Response, verdicts: Sequence[Verdict]) -> None:
             if is_edited():
