@@ -33,7 +33,7 @@ def revise_all(
     lost: dict[str, int] = {}
     if len(texts) < len(scenarios):
         lost["no answer to revise"] = len(scenarios) - len(texts)
-    for clause in policy.clauses:
+    for clause in policy.joined().clauses:
         open_ = [s for s in scenarios if s.id in revisions and clause.id in s.clause_ids]
         critiques = critic.critique([(s, texts[s.id], clause) for s in open_])
         cases = [(s, texts[s.id], c) for s, c in zip(open_, critiques, strict=True) if c is not None]

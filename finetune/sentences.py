@@ -61,7 +61,7 @@ def write_sentences(
     wanted = {
         (scenario.id, clause.id): (scenario, clause)
         for scenario in scenarios
-        for clause in policy.clauses
+        for clause in policy.joined().clauses
         if clause.id in scenario.clause_ids and suite.guide(clause.id).examples
     }
     tallies = {clause_id: Tally() for _, clause_id in wanted}

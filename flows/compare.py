@@ -59,7 +59,7 @@ def conditions(run: Run) -> list[Condition]:
 
 def compare(run: Run, folder: Path) -> None:
     """Answer, judge and audit the held-out scenarios under every condition, and compare."""
-    suite, policy = run.project.suite, refined_policy(run)
+    suite, policy = run.project.suite, run.project.policy
     held_out, unrelated = suite.split("held_out"), suite.unrelated_split("held_out")
     samples, unrelated_samples = run.settings.samples, run.settings.unrelated_samples
     found = {c.name: run.evaluate(held_out, c, policy, samples=samples) for c in conditions(run)}

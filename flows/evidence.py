@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from prefect_ratify.errors import readable
 from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.gate_picture import comparison_picture
+from prefect_ratify.flows.markdown import escaped, listing, percent
+from prefect_ratify.flows.policy_evidence import judges_words, policy_details, policy_summary, pulling_apart
 from prefect_ratify.flows.prototype import Gaps
-from prefect_ratify.flows.refine import Refinement, refined_policy
+from prefect_ratify.flows.refine import prototyped
 from prefect_ratify.flows.regression_words import RULINGS, arrow, cautions, findable
 from prefect_ratify.flows.report import signed
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.flows.word_difference import word_difference
-from prefect_ratify.records import Demonstration, LedgerEntry, Policy, Response, Verdict, digest
+from prefect_ratify.records import Demonstration, LedgerEntry, Response, Verdict, digest
 from prefect_ratify.scenarios.comparing import ALL, Comparison, rates
+from prefect_ratify.scenarios.conflicts import conflicts
 from prefect_ratify.scenarios.rules import RuleFinding, examine, parse_rules
-from prefect_ratify.scenarios.statistics import Interval
-from prefect_ratify.store import read_json, read_record, read_records
+from prefect_ratify.store import read_record, read_records
 
 QUESTIONS = {
     "draft": "Does the draft say what the group meant?",
@@ -73,11 +72,9 @@ def summary(run: Run, gate: str) -> str:
     if gate == "draft":
         return _draft_summary(run)
     if gate == "policy":
-        outcome = read_record(run.stage_folder("refine") / "refinement.json", Refinement)
         comparison = read_record(run.stage_folder("regress") / "comparison.json", Comparison)
-        stands = f"{'The draft' if outcome.draft_stands else 'The refined policy'} stands: {escaped(outcome.why)}."
         # Rules are held against the whole suite; but who tunes a wording must not learn which held-out scenario it is.
-        return "\n\n".join([stands, *_compared(run, comparison, _veiled(run, comparison))])
+        return "\n\n".join([policy_summary(run), *_compared(run, comparison, _veiled(run, comparison))])
     if gate == "data":
         counts = read_record(run.stage_folder("generate") / "counts.json", DataCounts)
         lost = "; ".join(f"{n} × {escaped(reason)}" for reason, n in counts.lost.items()) or "none"
@@ -91,9 +88,10 @@ def details(run: Run, gate: str) -> str:
     """What a person should read before deciding."""
     if gate == "draft":
         clauses = [f"- **{escaped(clause.id)}**: {escaped(clause.text)}" for clause in run.project.policy.clauses]
-        return "\n".join([*clauses, "", _side_by_side(run, "prototype", ("base", "draft"))])
+        found = pulling_apart(conflicts(prototyped(run), run.project.policy.clause_ids))
+        return "\n\n".join(["\n".join(clauses), found, _side_by_side(run, "prototype", ("base", "draft"))])
     if gate == "policy":
-        return "\n\n".join([_asked(run), _wording(run), _side_by_side(run, "regress", ("draft", "refined"))])
+        return "\n\n".join([policy_details(run), _side_by_side(run, "regress", ("draft", "refined"))])
     if gate == "data":
         sampled = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
         chosen = sampled[:: max(1, len(sampled) // SHOWN_ROWS)][:SHOWN_ROWS]
@@ -142,7 +140,7 @@ def _compared(run: Run, comparison: Comparison, named: Comparison) -> list[str]:
     clause_ids = [d.clause_id for d in comparison.differences if d.clause_id != ALL]
     rules = findings_table(examine(parse_rules(run.project.stakeholders.regression, clause_ids), named))
     said = cautions(comparison.model_copy(update={"tag_differences": ()}))  # tags are not shown here
-    parts = [comparison_picture(comparison), comparison_table(comparison), rules, _listing(said)]
+    parts = [comparison_picture(comparison), comparison_table(comparison), rules, listing(said)]
     return [part for part in parts if part]
 
 
@@ -152,23 +150,6 @@ def _veiled(run: Run, comparison: Comparison) -> Comparison:
     names = {scenario_id: f"held-out scenario {number}" for number, scenario_id in enumerate(held_out, start=1)}
     cells = [c.model_copy(update={"scenario_id": names.get(c.scenario_id, c.scenario_id)}) for c in comparison.cells]
     return comparison.model_copy(update={"cells": tuple(cells)})
-
-
-def _listing(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
-
-
-def percent(interval: Interval) -> str:
-    """`54 % [40, 68]`, or a dash where nothing was decided."""
-    if interval.value is None or interval.low is None or interval.high is None:
-        return "–"
-    return f"{interval.value:.0%} [{interval.low * 100:.0f}, {interval.high * 100:.0f}]"
-
-
-def escaped(text: str) -> str:
-    """Foreign text for a Markdown table: no markup of its own, no line breaks, no HTML."""
-    flat = " ".join(readable(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", flat)
 
 
 def _draft_summary(run: Run) -> str:
@@ -190,40 +171,11 @@ def _draft_summary(run: Run) -> str:
     lines += ["", f"Scenarios that no clause covers: {', '.join(gaps.uncovered) or 'none'}."]
     if gaps.pulling_apart:
         lines.append(f"Scenarios on which clauses pull apart: {', '.join(gaps.pulling_apart)}.")
+    if words := judges_words(run):
+        lines += ["", words]
     if gaps.undecided_clauses:
         lines.append(f"Nobody can decide these clauses (no check, no judge): {', '.join(gaps.undecided_clauses)}.")
     return "\n".join(lines)
-
-
-def _asked(run: Run) -> str:
-    """What people asked to be changed, and whether anything could come of it."""
-    asked = read_record(run.stage_folder("refine") / "refinement.json", Refinement).asked
-    if not asked:
-        return ""
-    lines = ["## What was asked for", "", *[f"> {escaped(comment)}\n" for comment in asked]]
-    if not run.settings.models.refiner:
-        lines.append("No refiner model was given: nothing reads these comments (`ratify run --refiner MODEL`).")
-    return "\n".join(lines)
-
-
-def _wording(run: Run) -> str:
-    """Every clause, from the wording that people saw last to the one of now."""
-    earlier, refined = run.earlier("refine"), refined_policy(run)
-    before = Policy.model_validate(read_json(earlier / "policy.json")) if earlier else run.project.policy
-    name = "changes since the last round" if earlier else "changes to the draft"
-    rows = [
-        f"| {escaped(new.id)} | {_marked(before.clause(new.id).text, new.text)} | {len(new.examples)} |"
-        for new in refined.clauses
-    ]
-    return f"## The wording\n\n| clause | {name} | worked examples |\n|---|---|---|\n" + "\n".join(rows)
-
-
-def _marked(old: str, new: str) -> str:
-    tones = {"": "{}", "deleted": "~~{}~~", "inserted": "**{}**"}
-    pieces = [
-        tones[piece.tone].format(escaped(piece.text)) for piece in word_difference(old, new) if piece.text.strip()
-    ]
-    return " ".join(pieces)
 
 
 def _side_by_side(run: Run, stage: str, names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ from prefect_ratify.errors import ChangesRequested, NotApproved, Rejected, one_l
 from prefect_ratify.flows.asking import Answer, Given, ProvenAnswer, ask, form_for
 from prefect_ratify.flows.codes import why_refused
 from prefect_ratify.flows.ledger import append
+from prefect_ratify.flows.proposed import with_taken
 from prefect_ratify.flows.run_folder import Run, evidence_digest, put_aside
 from prefect_ratify.flows.stakeholders import Person
 from prefect_ratify.flows.voting import passes, standing, votes_on
@@ -69,8 +71,11 @@ def decided(run: Run, name: str, evidence: str) -> Decision | None:
     return found
 
 
-def go_back(run: Run, asked: ChangesRequested) -> None:
-    """Put aside what is to be done again; NotApproved where that was done often enough."""
+def go_back(run: Run, asked: ChangesRequested) -> Run:
+    """Put aside what is to be done again; returns the run, with the proposed clauses that people took.
+
+    NotApproved where that was done often enough.
+    """
     rule = run.project.stakeholders.rules[asked.gate]
     if len(list((run.folder / "rounds").glob(f"*-{asked.gate}"))) >= rule.rounds:
         raise NotApproved(
@@ -79,6 +84,7 @@ def go_back(run: Run, asked: ChangesRequested) -> None:
         )
     say(f"{asked}: back to {rule.back_to}, round {run.round + 1}")
     put_aside(run, asked.gate, rule.back_to)
+    return replace(run, project=with_taken(run.project, run.folder))
 
 
 @contextmanager

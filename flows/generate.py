@@ -66,14 +66,22 @@ def _revised(run: Run, policy: Policy) -> Rows:
     scenarios = run.project.suite.split("develop")
     responder = Condition("responder", run.model("responder"))
     answers = run.answer(scenarios, responder, seed=run.seed("generate"))
-    critic_model = ModelCritic(run.model("critic"), run.store, requests(run, "data", "release"))
+    critic_model = ModelCritic(
+        run.model("critic"),
+        run.store,
+        requests(run, "data", "release"),
+        cases=run.cases(),
+        definitions=run.project.policy.definitions,
+    )
     revisions, lost = revise_all(scenarios, answers, policy, critic_model)
     final = [
         answer.model_copy(update={"text": revisions[answer.scenario_id][-1].text, "finished": True})
         for answer in answers
         if revisions.get(answer.scenario_id)
     ]
-    violated = {v.scenario_id: v.clause_id for v in run.judge(policy, scenarios, final) if v.outcome == "violated"}
+    violated = {
+        v.scenario_id: v.clause_id for v in run.judge(run.project.policy, scenarios, final) if v.outcome == "violated"
+    }
     by_id = {scenario.id: scenario for scenario in scenarios}
     critic, rows = run.settings.models.critic, []
     for answer in final:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from prefect_ratify.flows.compare import FINETUNED, Final
-from prefect_ratify.flows.evidence import comparison_table, escaped
+from prefect_ratify.flows.evidence import comparison_table
 from prefect_ratify.flows.ledger import head_digest
+from prefect_ratify.flows.markdown import escaped
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.voting import dissent, released

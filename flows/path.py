@@ -66,7 +66,7 @@ def policy_to_model(project: str, settings: Settings | None = None, fresh: bool 
             try:
                 return walk(run)
             except ChangesRequested as asked:
-                go_back(run, asked)
+                run = go_back(run, asked)
             except Rejected as refusal:
                 return Failed(name="Rejected", message=str(refusal))
 

@@ -16,7 +16,8 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows.conditions import Conditions
 from prefect_ratify.flows.run_folder import Project, Settings, load_project
-from prefect_ratify.policy_modules.judge import judge_with
+from prefect_ratify.policy_modules.embedding import open_embedder
+from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.records import Record, Response, Sampling, Scenario, Verdict, digest
 from prefect_ratify.scenarios.comparing import Comparison, compare
 from prefect_ratify.scenarios.judging import Yardstick
@@ -34,6 +35,7 @@ class Measuring:
 
     responder: str = "embedded"
     judge: str = ""
+    embedder: str = ""
     samples: int = 1
     seed: int = 0
     sampling: Sampling = Settings().sampling
@@ -92,9 +94,14 @@ class Bench:
         return self.project.folder / ".ratify" / "regressions" / asked[:12]
 
 
-def set_up(folder: Path, names: Sequence[str], measuring: Measuring, rule: str = "") -> Bench:
-    """Open all that a regression needs; InputError for what is wrong, before anything is asked."""
-    project = load_project(folder)
+def set_up(
+    folder: Path, names: Sequence[str], measuring: Measuring, rule: str = "", project: Project | None = None
+) -> Bench:
+    """Open all that a regression needs; InputError for what is wrong, before anything is asked.
+
+    `project` is what was read of the folder, where the caller did that.
+    """
+    project = project or load_project(folder)
     conditions = Conditions(project, measuring.responder)
     names = [conditions.resolved(name) for name in names]
     if len(set(names)) < len(names):
@@ -104,13 +111,14 @@ def set_up(folder: Path, names: Sequence[str], measuring: Measuring, rule: str =
     scenarios = project.suite.scenarios if split == "all" else project.suite.split(split)  # type: ignore[arg-type]
     if not scenarios:
         raise InputError(f"no scenario is in the split {split}", f"give --split {' or '.join(SPLITS)}", path=folder)
-    judge_model = judge_with(conditions.model(measuring.judge)) if measuring.judge else None
+    store = CallStore(folder / ".ratify" / "calls.sqlite")
+    cases = project.cases(open_embedder(measuring.embedder, store))
     return Bench(
         project,
         tuple(scenarios[: measuring.limit or None]),
         tuple(conditions.open(name) for name in names),
-        project.yardstick(project.policy, judge_model),
-        CallStore(folder / ".ratify" / "calls.sqlite"),
+        project.yardstick(project.policy, judges_named(measuring.judge, conditions.model), cases),
+        store,
         rules,
         measuring,
         split,

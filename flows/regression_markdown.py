@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from prefect_ratify.flows.evidence import escaped, findings_table, percent
+from prefect_ratify.flows.evidence import findings_table
+from prefect_ratify.flows.markdown import escaped, percent
 from prefect_ratify.flows.pages import percent as share
 from prefect_ratify.flows.pages import signed_points
 from prefect_ratify.flows.regressing import Regression

@@ -68,9 +68,7 @@ def report_numbers(run: Run) -> dict[str, Any]:
 def limits(run: Run) -> list[str]:
     """What a reader has to know before believing the numbers, in sentences."""
     models = run.settings.models
-    judged = "checks that the policy's authors wrote" + (
-        f", and the judge model {models.judge}" if models.judge else ""
-    )
+    judged = "checks that the policy's authors wrote" + (f", and judge models ({models.judge})" if models.judge else "")
     found = [
         f"Verdicts come from {judged}. Precedents by people: {len(run.project.precedents)}.",
         "The same checks chose the training rows and score the result. "

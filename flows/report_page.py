@@ -19,9 +19,11 @@ from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.change_map import ChangeMap, change_map
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.ledger import head_digest, read_ledger
+from prefect_ratify.flows.lineage import cost, lineages, reasons, wording
 from prefect_ratify.flows.pages import SIGNS, day, gap, gap_reach, percent, templates
 from prefect_ratify.flows.pictures import Dot, axis, lanes, loss_curve
 from prefect_ratify.flows.refine import Refinement, refined_policy
+from prefect_ratify.flows.regress import BySplit
 from prefect_ratify.flows.regression_words import findable, rows_of, verdicts_of
 from prefect_ratify.flows.report import limits
 from prefect_ratify.flows.run_folder import Run, evidence_digest
@@ -29,16 +31,7 @@ from prefect_ratify.flows.stakeholders import GATES
 from prefect_ratify.flows.voting import dissent, released, standing
 from prefect_ratify.flows.word_difference import Piece, word_difference
 from prefect_ratify.policy_modules.responder import with_examples
-from prefect_ratify.records import (
-    Clause,
-    ClauseChange,
-    Demonstration,
-    Response,
-    Scenario,
-    Verdict,
-    WorkedExample,
-    digest,
-)
+from prefect_ratify.records import ClauseChange, Demonstration, Refusal, Response, Scenario, Verdict, digest
 from prefect_ratify.scenarios.checks import Finding
 from prefect_ratify.scenarios.comparing import ALL, Comparison, Difference, Rate
 from prefect_ratify.scenarios.judging import EXPECTATION
@@ -84,17 +77,6 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class ClauseStory:
-    """A clause before and after refinement, and the accepted changes between."""
-
-    old: Clause
-    new: Clause
-    words: list[Piece]
-    added: list[WorkedExample]
-    changes: list[ClauseChange]
-
-
-@dataclass(frozen=True)
 class DifferenceRow:
     """Finetuned against one condition, on one clause, by checks and (where there are any) audit checks."""
 
@@ -108,6 +90,7 @@ def page(run: Run) -> str:
     """The whole report of a compared run, as HTML."""
     environment = templates()
     environment.globals.update(labels=LABELS, all_clauses=ALL, findable=findable)
+    environment.globals.update(reasons_of=reasons, cost_of=cost, wording_of=wording, words_between=word_difference)
     template = environment.get_template("report.html.jinja")
     return template.render(_everything(run))
 
@@ -214,7 +197,7 @@ def _map(run: Run, final: Final) -> ChangeMap:
     folder = run.stage_folder("compare")
     return change_map(
         comparison,
-        refined_policy(run),
+        refined_policy(run).joined(),
         run.project.suite.split("held_out"),
         read_records(folder / "responses.jsonl", Response),
         read_records(folder / "verdicts.jsonl", Verdict),
@@ -250,20 +233,13 @@ def _refinement(run: Run) -> dict[str, Any]:
     return {
         "refinement": read_record(run.stage_folder("refine") / "refinement.json", Refinement),
         "regression": read_record(run.stage_folder("regress") / "comparison.json", Comparison),
-        "stories": [_story(old, refined.clause(old.id), changes) for old in draft.clauses],
+        "by_split": read_record(run.stage_folder("regress") / "by_split.json", BySplit),
+        "lineages": lineages(draft, refined, changes),
+        "refused": read_records(run.stage_folder("refine") / "refusals.jsonl", Refusal),
+        "refined": refined,
         "all_examples_in": with_examples(refined, guides).clauses == refined.clauses,
         "digests": {"draft": digest(draft), "refined": digest(refined)},
     }
-
-
-def _story(old: Clause, new: Clause, changes: Sequence[ClauseChange]) -> ClauseStory:
-    return ClauseStory(
-        old,
-        new,
-        word_difference(old.text, new.text),
-        [example for example in new.examples if example not in old.examples],
-        [change for change in changes if change.clause_id == old.id],
-    )
 
 
 def _answers(run: Run, names: Sequence[str]) -> dict[str, Any]:

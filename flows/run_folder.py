@@ -13,21 +13,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from prefect_ratify.budget import Budget, Spending
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.dataset import leaked_scenario
 from prefect_ratify.finetune.training import TrainingSettings
 from prefect_ratify.flows.ledger import begin_ledger
+from prefect_ratify.flows.proposed import with_taken
 from prefect_ratify.flows.stakeholders import GATES, Stakeholders, load_stakeholders
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.local_models import LocalModel
 from prefect_ratify.policy import load_policy
+from prefect_ratify.policy_modules.embedding import open_embedder
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.progress import duration, say
 from prefect_ratify.records import (
@@ -40,15 +44,19 @@ from prefect_ratify.records import (
     Verdict,
     digest,
 )
+from prefect_ratify.scenarios.calibration import Calibration, load_calibration
 from prefect_ratify.scenarios.judging import JudgeModel, Yardstick, judge
-from prefect_ratify.scenarios.precedents import load_precedents
+from prefect_ratify.scenarios.planning import Plan, plan
+from prefect_ratify.scenarios.precedents import Cases, cases_from, load_precedents
 from prefect_ratify.scenarios.rules import parse_rules
 from prefect_ratify.scenarios.running import Condition, Evaluation, evaluate
 from prefect_ratify.scenarios.running import run as run_suite
+from prefect_ratify.scenarios.similarity import Embed
 from prefect_ratify.scenarios.suite import Suite, load_suite
 from prefect_ratify.store import private_folder, read_json, write_json, write_text
 
-INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml")
+CALIBRATION = "calibration.json"
+INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml", CALIBRATION)
 LONGEST_LOCK_WAIT = 5  # seconds: a run that was answered may come again before its process has ended
 GOING_BACK = "going-back.json"
 UNATTENDED = "unattended"
@@ -61,9 +69,11 @@ STAGES = ("prototype", "refine", "regress", "generate", "train", "compare")
 class Models(Record):
     """A model for each role: `embedded`, a checkpoint folder, or a LiteLLM name.
 
-    Without a judge, clauses without checks are undecided. Without a critic or refiner, the
-    work is done clause by clause from the worked examples, which is what the embedded model
-    can do. The student is trained, so it is always local.
+    Several judges are named with commas between them, and vote. Without one, clauses without
+    checks are undecided. Without a critic or refiner, the work is done clause by clause from the
+    worked examples, which is what the embedded model can do. The student is trained, so it is
+    always local. Without an embedder (`minilm`, or a LiteLLM name) precedents are similar by their
+    words.
     """
 
     responder: str = "embedded"
@@ -71,6 +81,7 @@ class Models(Record):
     critic: str = ""
     refiner: str = ""
     student: str = "embedded"
+    embedder: str = ""
 
 
 class Settings(Record):
@@ -81,13 +92,21 @@ class Settings(Record):
     sampling: Sampling = Sampling(temperature=0.8, min_p=0.05, max_tokens=144)
     samples: int = 4
     unrelated_samples: int = 1
-    refine_budget: int = 240
+    refine_budget: int = 960
     refine_selection: int = 16
+    refine_with: Literal["clauses", "gepa", "miprov2"] = "clauses"
+    refine_calls: int | None = None
+    refine_dollars: float | None = None
     preference_samples: int = 2
     preference_prompts: int = 28
     fewest_pairs: int = 8
     training: TrainingSettings = TrainingSettings()
     scenario_limit: int = 0
+
+    @property
+    def refine_limit(self) -> Budget:
+        """The most that one refinement may take, in calls and dollars."""
+        return Budget(calls=self.refine_calls, dollars=self.refine_dollars)
 
 
 @dataclass(frozen=True)
@@ -99,11 +118,23 @@ class Project:
     suite: Suite
     precedents: tuple[Precedent, ...]
     stakeholders: Stakeholders
+    calibration: Calibration = field(default_factory=Calibration)
 
-    def yardstick(self, policy: Policy, judge_model: JudgeModel | None) -> Yardstick:
-        """What answers are judged by: precedents, checks and the judge model, where there is one."""
+    def yardstick(self, policy: Policy, judges: tuple[JudgeModel, ...], cases: Cases | None = None) -> Yardstick:
+        """What answers are judged by: precedents, checks and the judge models, where there are any.
+
+        A judge that labels do not show to be better than chance on a clause is barred there. Judges
+        are shown rulings on development scenarios alone (of `cases`): their verdicts also choose
+        wordings and training rows.
+        """
         checks = {clause_id: self.suite.guide(clause_id).check for clause_id in policy.clause_ids}
-        return Yardstick(policy, checks, self.precedents, judge_model)
+        shown = (cases or self.cases(None)).only("develop")
+        barred = self.calibration.barred(policy)
+        return Yardstick(policy, checks, self.precedents, judges=judges, barred=barred, cases=shown)
+
+    def cases(self, embed: Embed | None) -> Cases:
+        """People's rulings as a case repository, of held-out scenarios too: see `Cases.only`."""
+        return cases_from(self.precedents, (*self.suite.scenarios, *self.suite.unrelated), embed)
 
 
 @dataclass(frozen=True)
@@ -146,6 +177,19 @@ class Run:
             self.models[role] = open_model(getattr(self.settings.models, role))
         return self.models[role]
 
+    def _judging(self, name: str) -> LanguageModel:
+        if f"judge {name}" not in self.models:
+            self.models[f"judge {name}"] = open_model(name)
+        return self.models[f"judge {name}"]
+
+    def cases(self) -> Cases:
+        """The project's case repository, built once, with the run's embedder."""
+        return self._cases
+
+    @cached_property
+    def _cases(self) -> Cases:
+        return self.project.cases(open_embedder(self.settings.models.embedder, self.store))
+
     def student(self) -> LocalModel:
         """The model that is trained; InputError where it is not a local one."""
         model = self.model("student")
@@ -161,7 +205,13 @@ class Run:
         return run_suite(scenarios, condition, self.store, sampling=self.settings.sampling, samples=samples, seed=seed)
 
     def evaluate(
-        self, scenarios: Sequence[Scenario], condition: Condition, policy: Policy, *, samples: int = 1
+        self,
+        scenarios: Sequence[Scenario],
+        condition: Condition,
+        policy: Policy,
+        *,
+        samples: int = 1,
+        spending: Spending | None = None,
     ) -> Evaluation:
         """Answers with the run's sampling, store and seed, and their verdicts; see `scenarios.running.evaluate`."""
         return evaluate(
@@ -172,7 +222,14 @@ class Run:
             sampling=self.settings.sampling,
             samples=samples,
             seed=self.settings.seed,
+            spending=spending,
         )
+
+    def plan_at_most(self, scenarios: Sequence[Scenario], condition: Condition, policy: Policy) -> Plan:
+        """The most that `evaluate` can take with one sample of each scenario."""
+        by, sampling = self.yardstick(policy), self.settings.sampling
+        seed = self.settings.seed
+        return plan(scenarios, condition, by, self.store, sampling=sampling, samples=1, seed=seed, at_most=True)
 
     def judge(self, policy: Policy, scenarios: Sequence[Scenario], responses: Sequence[Response]) -> list[Verdict]:
         """Verdicts on answers that are there already."""
@@ -185,30 +242,30 @@ class Run:
         return judge(responses, scenarios, replace(self.yardstick(policy), every_clause=True), self.store)
 
     def yardstick(self, policy: Policy) -> Yardstick:
-        """The project's yardstick, with the run's judge model."""
-        return self.project.yardstick(policy, self.judge_model())
+        """The project's yardstick, with the run's judge models."""
+        return self.project.yardstick(policy, self.judges(), self.cases())
 
-    def judge_model(self) -> JudgeModel | None:
-        """The judge model as a function, or None."""
-        if not self.settings.models.judge:
-            return None
-        from prefect_ratify.policy_modules.judge import judge_with
+    def judges(self) -> tuple[JudgeModel, ...]:
+        """The judges, whose models are opened once."""
+        from prefect_ratify.policy_modules.judge import judges_named
 
-        return judge_with(self.model("judge"))
+        return judges_named(self.settings.models.judge, self._judging)
 
 
-def load_project(folder: Path, problems: list[InputError] | None = None) -> Project:
+def load_project(folder: Path, problems: list[InputError] | None = None, policy: Policy | None = None) -> Project:
     """Read a project folder; InputError names the file and line of what is wrong.
 
-    With a list of `problems`, as many as can be found are added to it (see `load_suite`).
+    With a list of `problems`, as many as can be found are added to it (see `load_suite`). A `policy`
+    stands in the place of policy.md.
     """
     if not folder.is_dir():
         raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
-    policy = load_policy(folder / "policy.md")
+    policy = policy or load_policy(folder / "policy.md")
     suite = load_suite(folder / "scenarios.yaml", policy, problems)
     stakeholders = load_stakeholders(folder / "stakeholders.yaml")
     parse_rules(stakeholders.regression, policy.clause_ids, folder / "stakeholders.yaml")
-    return Project(folder, policy, suite, load_precedents(folder / "precedents.jsonl"), stakeholders)
+    precedents, known = load_precedents(folder / "precedents.jsonl"), load_calibration(folder / CALIBRATION)
+    return Project(folder, policy, suite, precedents, stakeholders, known or Calibration())
 
 
 def limited(suite: Suite, limit: int) -> Suite:
@@ -302,14 +359,15 @@ def require_ready(project: Project) -> None:
 
 
 def _run(project: Project, settings: Settings, folder: Path) -> Run:
-    used = replace(project, suite=limited(project.suite, settings.scenario_limit))
+    used = with_taken(replace(project, suite=limited(project.suite, settings.scenario_limit)), folder)
     return Run(folder.name, used, settings, folder, CallStore(project.folder / ".ratify" / "calls.sqlite"))
 
 
 def run_digest(project: Project, settings: Settings) -> str:
     """The digest of all that a run's results depend on."""
     audits = {clause_id: check.source for clause_id, check in project.suite.audits.items()}
-    return digest([project.policy, project.suite.digest, audits, project.precedents, settings])
+    barred = sorted(project.calibration.barred(project.policy))
+    return digest([project.policy, project.suite.digest, audits, project.precedents, barred, settings])
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from prefect_ratify.errors import Rejected
 from prefect_ratify.flows.gates import unattended
 from prefect_ratify.flows.run_folder import Settings, load_project, require_ready, run_in
 from prefect_ratify.flows.server import prefect_server
+from prefect_ratify.policy_modules.embedding import require_embedder
+from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model, require_local
 from prefect_ratify.progress import duration, say
 
@@ -21,8 +23,10 @@ def run_path(folder: Path, settings: Settings, *, fresh: bool, nobody_asked: boo
     """
     started = time.monotonic()
     require_ready(load_project(folder))
-    for name in dict.fromkeys(filter(None, settings.models.model_dump().values())):
+    for name in dict.fromkeys(filter(None, settings.models.model_dump(exclude={"embedder", "judge"}).values())):
         open_model(name)
+    judges_named(settings.models.judge, open_model)
+    require_embedder(settings.models.embedder)
     require_local(settings.models.student)
     say("starting Prefect …")
     with prefect_server() as url, unattended() if nobody_asked else nullcontext():

@@ -23,13 +23,14 @@ from prefect_ratify.flows.pages import percent, signed_points
 from prefect_ratify.flows.regressing import SPLITS, Regression, sum_up
 from prefect_ratify.flows.regression_markdown import markdown
 from prefect_ratify.flows.regression_words import RULINGS, arrow, cautions
-from prefect_ratify.flows.run_folder import Project
+from prefect_ratify.flows.run_folder import CALIBRATION, Project
 from prefect_ratify.flows.stakeholders import load_stakeholders
 from prefect_ratify.flows.trials import AGAIN, SAMPLING, Answers, Key, Trial, Wanted, is_finetuned
 from prefect_ratify.policy import load_policy
-from prefect_ratify.policy_modules.judge import judge_with
+from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.progress import say
 from prefect_ratify.records import Record, Response, Scenario, Verdict
+from prefect_ratify.scenarios.calibration import Calibration, load_calibration
 from prefect_ratify.scenarios.comparing import Comparison, Difference
 from prefect_ratify.scenarios.judging import EXPECTATION, judge_expectations
 from prefect_ratify.scenarios.located_yaml import load_yaml
@@ -83,16 +84,16 @@ def open_trial(name: str, path: Path, wanted: Wanted, problems: list[InputError]
     suite = load_suite(path, policy, problems)
     if len(set(wanted.conditions)) < len(wanted.conditions):
         raise InputError(f"{wanted.against!r} is what is tested", "hold it against something else, such as git:main")
-    project = Project(folder, policy, suite, precedents, stakeholders)
+    known = load_calibration(folder / CALIBRATION) or Calibration()
+    project = Project(folder, policy, suite, precedents, stakeholders, known)
     conditions = Conditions(project, embedded.NAME if is_finetuned(wanted.model) else wanted.model)
-    judge_model = judge_with(conditions.model(wanted.judge)) if wanted.judge else None
     return Trial(
         name,
         project,
         _scenarios(suite, path, wanted, problems),
         _lines(path),
         tuple(conditions.open(condition) for condition in wanted.conditions),
-        project.yardstick(policy, judge_model),
+        project.yardstick(policy, judges_named(wanted.judge, conditions.model)),
         rules if wanted.against else (),
         wanted,
     )

@@ -53,7 +53,7 @@ def tuned_model(run: Run) -> LocalModel:
 def _sample_pairs(run: Run, tuned: LocalModel) -> list[PreferencePair]:
     """Pairs of the tuned model's own answers: to scenarios, which should uphold the clauses, and
     to unrelated requests, which should not show them."""
-    policy, suite, settings = refined_policy(run), run.project.suite, run.settings
+    draft, policy, suite, settings = run.project.policy, refined_policy(run), run.project.suite, run.settings
 
     def answer(scenarios: Sequence[Scenario]) -> list[Response]:
         samples = settings.preference_samples
@@ -63,8 +63,8 @@ def _sample_pairs(run: Run, tuned: LocalModel) -> list[PreferencePair]:
     scenarios, unrelated = suite.split("develop")[:most], suite.unrelated_split("develop")[:most]
     answers, off_topic = answer(scenarios), answer(unrelated)
     # A length limit, say, has no worked examples: any short answer keeps it, and may.
-    shown = [v for v in run.judge_everywhere(policy, unrelated, off_topic) if suite.guide(v.clause_id).examples]
-    pairs = prefer(scenarios, answers, run.judge(policy, scenarios, answers), policy, settings.seed)
+    shown = [v for v in run.judge_everywhere(draft, unrelated, off_topic) if suite.guide(v.clause_id).examples]
+    pairs = prefer(scenarios, answers, run.judge(draft, scenarios, answers), policy, settings.seed)
     pairs += prefer(unrelated, off_topic, turned_round(shown), policy, settings.seed)
     require_no_leak(pairs, suite.split("held_out") + suite.unrelated_split("held_out"))
     return pairs

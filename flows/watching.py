@@ -14,7 +14,7 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError, readable
 from prefect_ratify.flows.run_folder import Project, Settings, load_project
 from prefect_ratify.language_models import LanguageModel
-from prefect_ratify.policy_modules.judge import judge_with
+from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.records import Outcome, Response, Scenario, Verdict
@@ -48,7 +48,7 @@ def _watch(folder: Path, settings: Settings) -> None:
     console = Console(highlight=False)
     load_project(folder)
     model = open_model(settings.models.responder)
-    judge_model = judge_with(open_model(settings.models.judge)) if settings.models.judge else None
+    judges = judges_named(settings.models.judge, open_model)
     store = CallStore(folder / ".ratify" / "calls.sqlite")
     project, outcomes, stamp = None, Outcomes(), None
     while True:
@@ -63,7 +63,7 @@ def _watch(folder: Path, settings: Settings) -> None:
         look = Look(edited, edited_clauses(project, edited), outcomes, console.print)
         project = edited
         try:
-            look.run(model, judge_model, store, settings, lambda: stamp_of(folder) != stamp)
+            look.run(model, judges, store, settings, lambda: stamp_of(folder) != stamp)
             console.print(look.summary() + "\n[dim]watching; edit policy.md or scenarios.yaml, Ctrl-C ends[/]")
         except Edited:
             console.print("[dim]edited again[/]")
@@ -80,14 +80,14 @@ class Look:
     def run(
         self,
         model: LanguageModel,
-        judge_model: JudgeModel | None,
+        judges: tuple[JudgeModel, ...],
         store: CallStore,
         settings: Settings,
         is_edited: Callable[[], bool],
     ) -> None:
         """Answer and judge the scenarios of the edited clauses, then the rest; Edited where files change."""
         policy, suite = self.project.policy, self.project.suite
-        by = self.project.yardstick(policy, judge_model)
+        by = self.project.yardstick(policy, judges)
 
         def heard(response: Response, verdicts: Sequence[Verdict]) -> None:
             if is_edited():

@@ -8,7 +8,8 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.policy_modules.models import Prompt, predict_all
-from prefect_ratify.records import Clause, Critique, Revision, Sampling, Scenario
+from prefect_ratify.records import Clause, Critique, Definition, Revision, Sampling, Scenario
+from prefect_ratify.scenarios.precedents import Cases, case_text
 
 SAMPLING = Sampling(temperature=0.7, max_tokens=600)
 
@@ -16,21 +17,36 @@ SAMPLING = Sampling(temperature=0.7, max_tokens=600)
 class ModelCritic:
     """Criticises and revises with one model; None for a row whose call failed.
 
-    `asked` is what people wanted changed when they saw an earlier round of rows.
+    `asked` is what people wanted changed when they saw an earlier round of rows, `definitions` are
+    the policy's. Of the rulings in `cases` it sees those on development scenarios alone: what it
+    writes is trained on.
     """
 
-    def __init__(self, model: LanguageModel, store: CallStore, asked: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        store: CallStore,
+        asked: Sequence[str] = (),
+        *,
+        cases: Cases | None = None,
+        definitions: Sequence[Definition] = (),
+    ) -> None:
         self._model, self._store = model, store
         self._asked = "\n".join(asked) or "nothing"
+        self._cases = (cases or Cases()).only("develop")
+        self._definitions = "\n".join(f"{item.term}: {item.text}" for item in definitions) or "none"
 
     def critique(self, cases: Sequence[tuple[Scenario, str, Clause]]) -> list[Critique | None]:
         """What is wrong with each response, by the clause beside it."""
         from prefect_ratify.policy_modules.signatures import CritiqueResponse, fenced
 
+        self._cases.prepare((clause.draft_id, case_text(scenario.query, text)) for scenario, text, clause in cases)
         inputs = [
             {
                 "clause": clause.text,
+                "definitions": self._definitions,
                 "asked": self._asked,
+                "precedents": self._precedents(clause, case_text(scenario.query, text)),
                 "conversation": fenced(conversation(scenario)),
                 "response": fenced(text),
             }
@@ -41,6 +57,14 @@ class ModelCritic:
             Critique(clause_id=clause.id, text=p["critique"].strip()) if p and p["critique"].strip() else None
             for (_, _, clause), p in zip(cases, found, strict=True)
         ]
+
+    def _precedents(self, clause: Clause, text: str) -> str:
+        from prefect_ratify.policy_modules.signatures import fenced
+
+        # One line of JSON each: a response cannot pass for the ruling on it.
+        shown = {"query", "response", "outcome", "reason"}
+        rulings = self._cases.nearest(clause.draft_id, text)
+        return fenced("\n".join(ruling.model_dump_json(include=shown) for ruling in rulings)) if rulings else "none"
 
     def revise(self, cases: Sequence[tuple[Scenario, str, Critique]]) -> list[Revision | None]:
         """Each response rewritten after its critique."""

@@ -6,44 +6,60 @@ A call through DSPy's own engine takes 2.4 ms of this process's time, and one of
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from prefect_ratify.language_models import Answer, Transient
 from prefect_ratify.records import Call, Completion
 
 SECONDS_TO_ANSWER = 600.0
+SECONDS_TO_REFUSE = 1.0  # a request that an endpoint does not take: it is refused before any model works
 PASSING = {408: "TimeoutError", 409: "ConflictError", 425: "TooEarlyError", 429: "RateLimitError"}
+DISLIKED = (400, 422)  # what endpoints say to a field of the request that they do not know
 REFUSALS = {400: "BadRequestError", 401: "AuthenticationError", 403: "PermissionError", 404: "NotFoundError"}
 
 
 @asynccontextmanager
 async def connect(url: str, model: str, key: str) -> AsyncIterator[Answer]:
-    """Answers of the model `model` at `<url>/chat/completions`."""
+    """Answers of the model `model` at `<url>/chat/completions`.
+
+    Nobody knows whether such an endpoint holds answers to a schema: it is asked to, and once it
+    has refused, no more over this connection.
+    """
     import aiohttp
 
     async def answer(call: Call) -> Completion:
+        with_schema = await schemas.asked_for(call)
+        status, body = 0, b""
         try:
-            async with session.post(address, json=_request(model, call)) as reply:
+            async with session.post(address, json=_request(model, call, with_schema)) as reply:
                 body = await reply.read()
+                status = reply.status
         except TimeoutError:
             raise Transient("TimeoutError") from None
         except aiohttp.ClientPayloadError:  # the body was cut short
             raise Transient("UnreadableAnswerError") from None
         except (aiohttp.ClientError, OSError):
             raise Transient("ConnectionError") from None
-        if reply.status in PASSING or reply.status >= 500:
+        finally:
+            again = schemas.heard(call, status, body, with_schema)
+        if again:
+            raise Transient("SchemaRefusedError", 0.0)  # sent again by the asker, whose budget counts both
+        if status in PASSING or status >= 500:
             wait = seconds_asked_for(reply.headers.get("Retry-After", ""))
-            raise Transient(PASSING.get(reply.status, "ServerError"), wait)
-        if reply.status != 200:
-            return Completion(error=REFUSALS.get(reply.status, "RefusedError"), finished=False)
+            raise Transient(PASSING.get(status, "ServerError"), wait)
+        if status != 200:
+            return Completion(error=REFUSALS.get(status, "RefusedError"), finished=False)
         return _read(body)
 
+    schemas = _Schemas()
     address = f"{url.rstrip('/')}/chat/completions"
     # How many calls there are at once is the asker's to say.
     async with aiohttp.ClientSession(
@@ -52,6 +68,46 @@ async def connect(url: str, model: str, key: str) -> AsyncIterator[Answer]:
         headers={"Authorization": f"Bearer {key}"} if key else {},
     ) as session:
         yield answer
+
+
+class _Schemas:
+    """Whether an endpoint holds answers to a schema, which the first call that has one finds out.
+
+    Where that is refused, it is sent again without, to tell the schema from other causes. Other
+    calls wait for the refusal, as long as one may take: one call in all is sent twice.
+    """
+
+    def __init__(self) -> None:
+        self.taken: bool | None = None
+        self.trial: Call | None = None
+        self.refused = False  # the trial, with its schema
+        self.news = asyncio.Event()
+
+    async def asked_for(self, call: Call) -> bool:
+        """Whether to send a call with its schema."""
+        if not call.response_schema:
+            return False
+        while self.taken is None and self.trial not in (None, call) and not self.refused:
+            try:
+                await asyncio.wait_for(self.news.wait(), SECONDS_TO_REFUSE)
+            except TimeoutError:
+                return True
+        if self.taken is not None:
+            return self.taken
+        self.trial = self.trial or call
+        return not self.refused
+
+    def heard(self, call: Call, status: int, body: bytes, with_schema: bool) -> bool:
+        """Learn from what came of a call (status 0: nothing did); whether to send it again, without its schema."""
+        disliked = status in DISLIKED or (status not in (0, 200) and b"response_format" in body)
+        again, on_trial = with_schema and disliked and not self.taken, call == self.trial
+        if status == 200 and (with_schema or on_trial):
+            self.taken = with_schema
+        if on_trial:
+            self.trial, self.refused = (call, True) if again else (None, False)
+        self.news.set()  # who waits looks again
+        self.news.clear()
+        return again
 
 
 def seconds_asked_for(retry_after: str) -> float | None:
@@ -72,14 +128,21 @@ def storable(text: str | None) -> str:
     return (text or "").strip().encode(errors="replace").decode()
 
 
-def _request(model: str, call: Call) -> dict[str, Any]:
+def _request(model: str, call: Call, with_schema: bool) -> dict[str, Any]:
+    held = {"response_format": _format(call.response_schema)} if with_schema else {}
     return {
         "model": model,
         "messages": [{"role": message.role, "content": message.content} for message in call.messages],
         "temperature": call.sampling.temperature,
         "max_tokens": call.sampling.max_tokens,
         "seed": call.seed % 2**31,  # what every server takes
+        **held,
     }
+
+
+@lru_cache
+def _format(schema: str) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": json.loads(schema)}}
 
 
 def _read(body: bytes) -> Completion:

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from prefect_ratify.errors import InputError, one_line
 from prefect_ratify.language_models import LanguageModel
+from prefect_ratify.policy_modules import judgement_text
 from prefect_ratify.policy_modules.models import Prompt
-from prefect_ratify.records import Call, Sampling, Scenario, digest
-from prefect_ratify.scenarios.judging import Case, Judgement, JudgeModel
+from prefect_ratify.records import Call, Sampling, Scenario, canonical, digest
+from prefect_ratify.scenarios.judging import Case, JudgeModel
+from prefect_ratify.scenarios.precedents import Ruling
 
 SAMPLING = Sampling(temperature=0.0, max_tokens=400)
+SCHEMA = canonical(  # without bounds of the number, which not every provider takes
+    {
+        "type": "object",
+        "properties": {
+            "verdict": {"type": "string", "enum": ["upheld", "violated", "not applicable", "undecided"]},
+            "confidence": {"type": "number", "description": "between 0 and 1"},
+            "reason": {"type": "string", "description": "one sentence that quotes the response"},
+        },
+        "required": ["verdict", "confidence", "reason"],
+        "additionalProperties": False,
+    }
+)
 
 
 def judge_with(model: LanguageModel) -> JudgeModel:
     """A judge by that model; an answer that cannot be parsed is an undecided verdict."""
-    return JudgeModel(model, _prompt_digest(), _question, _read)
+    return JudgeModel(model, _prompt_digest(), _question, judgement_text.read)
+
+
+def judges_named(names: str, open_model: Callable[[str], LanguageModel]) -> tuple[JudgeModel, ...]:
+    """Judges by the names of their models, which commas separate; none for an empty text.
+
+    InputError where a name is empty, or stands there twice.
+    """
+    listed = [name.strip() for name in names.split(",")] if names else []
+    if "" in listed:
+        raise InputError(f"a judge has no name in {names!r}", "write --judge MODEL or --judge MODEL,MODEL")
+    if len(set(listed)) < len(listed):
+        raise InputError(f"a judge would vote twice in {names!r}", "name different models")
+    return tuple(judge_with(open_model(name)) for name in listed)
 
 
 def conversation(scenario: Scenario) -> str:
@@ -24,28 +53,27 @@ def conversation(scenario: Scenario) -> str:
     return "\n".join(f"{message.role}: {message.content}" for message in scenario.messages)
 
 
-def _question(case: Case) -> Call:
+def _question(case: Case, rulings: Sequence[Ruling]) -> Call:
     from prefect_ratify.policy_modules.signatures import fenced
 
     scenario, response, clause = case
     return prompt().call(
         {
             "clause": clause.text,
+            "precedents": "\n\n".join(map(_shown, rulings)) or "none",
             "conversation": fenced(conversation(scenario)),
             "response": fenced(response.text),
         }
     )
 
 
-def _read(text: str) -> Judgement:
-    said = prompt().read(text)
-    if said is None:
-        return Judgement(outcome="undecided", confidence=0.0, reason="the judge gave no usable answer")
-    return Judgement(
-        outcome=said["verdict"],
-        confidence=min(max(float(said["confidence"]), 0.0), 1.0),
-        reason=str(said["reason"]),
-    )
+def _shown(ruling: Ruling) -> str:
+    """A precedent: what people said of it outside the fences, so that no response can pass for a ruling."""
+    from prefect_ratify.policy_modules.signatures import defused, fenced
+
+    why = f", since: {one_line(ruling.reason)}" if ruling.reason else ""
+    said = defused(f"{one_line(ruling.by)} ruled that this response is {ruling.outcome}{why}")
+    return f"{said}\nQuery:\n{fenced(ruling.query)}\nResponse:\n{fenced(ruling.response)}"
 
 
 @lru_cache
@@ -53,12 +81,13 @@ def prompt() -> Prompt:
     """How a judge is asked."""
     from prefect_ratify.policy_modules.signatures import JudgeClause
 
-    return Prompt(JudgeClause, SAMPLING)
+    return Prompt(JudgeClause, SAMPLING, SCHEMA)
 
 
 @lru_cache
 def _prompt_digest() -> str:
-    # Of the file and not of the signature: known judgements must be found without loading DSPy. Where
-    # another signature in it has changed, the judge's calls are still the same, and still known.
-    text = Path(__file__).with_name("signatures.py").read_text(encoding="utf-8")
-    return digest([text, version("dspy"), SAMPLING])
+    # Of files and not of the signature: known judgements must be found without loading DSPy. Where
+    # something else in them has changed, the judge's calls are still the same, and still known.
+    names = ("signatures.py", "judge.py", "judgement_text.py")
+    texts = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names]
+    return digest([texts, version("dspy"), SAMPLING])

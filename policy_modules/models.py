@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_ratify import embedded
+from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import ATTEMPTS, CallStore
 from prefect_ratify.errors import InputError
 from prefect_ratify.event_loop import run
@@ -101,6 +103,11 @@ class RemoteModel:
         settings: dict[str, Any] = {"api_base": self.api_base} if self.api_base else {}
         return dspy.LM(self.name, cache=False, num_retries=ATTEMPTS - 1, **settings)
 
+    @cached_property
+    def _takes_schemas(self) -> bool:
+        """Whether LiteLLM's map of models (DSPy has it) says that this one can be held to a schema."""
+        return bool(self._dspy.supports_response_schema)
+
     async def _answer_by_dspy(self, call: Call) -> Completion:
         from dspy import lm15
 
@@ -114,7 +121,11 @@ class RemoteModel:
             model=self.name,
             system=system,
             messages=tuple(turns),
-            config=lm15.Config(temperature=call.sampling.temperature, max_tokens=call.sampling.max_tokens),
+            config=lm15.Config(
+                temperature=call.sampling.temperature,
+                max_tokens=call.sampling.max_tokens,
+                response_format=_format(call.response_schema) if call.response_schema and self._takes_schemas else None,
+            ),
         )
         try:
             answer = await self._dspy.acall(request)
@@ -133,11 +144,13 @@ class RemoteModel:
 class Prompt:
     """A DSPy signature as a call to a model, and back, without DSPy's own calling, which costs much more.
 
-    All inputs are texts.
+    All inputs are texts. `response_schema` is a JSON schema of the same outputs, for models that
+    can be held to one.
     """
 
     signature: Any
     sampling: Sampling
+    response_schema: str = ""
 
     def call(self, fields: Mapping[str, str]) -> Call:
         """The call that asks for the signature's outputs."""
@@ -145,7 +158,7 @@ class Prompt:
             Message(role=role, content="".join(fields[part] if n % 2 else part for n, part in enumerate(parts)))
             for role, parts in _template(self.signature)
         )
-        return Call(messages=messages, sampling=self.sampling, seed=0)
+        return Call(messages=messages, sampling=self.sampling, seed=0, response_schema=self.response_schema)
 
     def read(self, text: str) -> dict[str, Any] | None:
         """The outputs that an answer gives; None where it cannot be parsed."""
@@ -156,14 +169,25 @@ class Prompt:
 
 
 def predict_all(
-    prompt: Prompt, inputs: Sequence[Mapping[str, str]], model: LanguageModel, store: CallStore, label: str = ""
+    prompt: Prompt,
+    inputs: Sequence[Mapping[str, str]],
+    model: LanguageModel,
+    store: CallStore,
+    label: str = "",
+    spending: Spending | None = None,
 ) -> list[dict[str, Any] | None]:
     """The outputs for each input, in order; None where there is no usable answer.
 
     One call an input: an answer that does not parse is not asked for a second time.
     """
-    answers = store.complete(model, [prompt.call(fields) for fields in inputs], label)
+    answers = store.complete(model, [prompt.call(fields) for fields in inputs], label, spending)
     return [None if answer.error else prompt.read(answer.text) for answer in answers]
+
+
+@lru_cache
+def _format(schema: str) -> dict[str, Any]:
+    """A schema as DSPy's engine takes it."""
+    return {"type": "json_schema", "name": "answer", "strict": True, "schema": json.loads(schema)}
 
 
 @lru_cache

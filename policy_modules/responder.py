@@ -22,6 +22,8 @@ def preamble(policy: Policy) -> tuple[Message, ...]:
 
 def instructions(policy: Policy) -> str:
     """The system prompt: what the policy says, without the notes, which are for people."""
+    if policy.wording:
+        return policy.wording
     parts = [f"You keep the policy “{policy.title}” in every answer."]
     if policy.context:
         parts.append(policy.context)

@@ -28,12 +28,24 @@ class Price(Record):
     written: float
 
 
+class Payment(Record):
+    """What calls came to."""
+
+    calls: int = 0
+    tokens: int = 0
+    dollars: float = 0.0
+
+
 @dataclass
 class Spending:
     """What was spent, and what calls under way may yet come to.
 
     A call begins only where the most that it may take still fits: what it reads (estimated from
     its length until the endpoint says) and as many tokens as it may write.
+
+    Work that is to go on after a kill has an `account`, under which the store keeps what was paid
+    (`CallStore.spending`); `paid` is what it had kept by then. Such work goes the same way again,
+    with the answers that are there: `walked` is what it has needed so far, new or paid before.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -42,8 +54,20 @@ class Spending:
     dollars: float = 0.0
     refused: int = 0  # calls that there was no room for, as the asker counts them
     under_way: int = 0
+    account: str = ""
+    paid: dict[str, Payment] = field(default_factory=dict)
+    walked: Payment = field(default_factory=Payment)
     _tokens_due: int = 0
     _dollars_due: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.calls += len(self.paid)
+        self.tokens += sum(payment.tokens for payment in self.paid.values())
+        self.dollars += sum(payment.dollars for payment in self.paid.values())
+
+    def room(self) -> float:
+        """How many more calls may begin."""
+        return float("inf") if self.budget.calls is None else self.budget.calls - self.calls
 
     def begin(self, model_name: str, call: Call) -> bool:
         """Count a call that is about to be sent; False, and nothing counted, where the budget has no room."""
@@ -60,15 +84,35 @@ class Spending:
         self._dollars_due += dollars
         return True
 
-    def end(self, model_name: str, call: Call, answer: Completion | None) -> None:
+    def end(self, model_name: str, call: Call, answer: Completion | None) -> Payment:
         """Count what a call that was begun came to; None where it failed."""
         tokens, dollars = most(model_name, call)
         self.under_way -= 1
         self._tokens_due -= tokens
         self._dollars_due -= dollars
-        if answer is not None:
-            self.tokens += answer.tokens_read + answer.tokens_written
-            self.dollars += cost(model_name, answer.tokens_read, answer.tokens_written)
+        if answer is None:
+            return Payment()
+        payment = Payment(
+            tokens=answer.tokens_read + answer.tokens_written,
+            dollars=cost(model_name, answer.tokens_read, answer.tokens_written),
+        )
+        self.tokens += payment.tokens
+        self.dollars += payment.dollars
+        self.walk(payment)
+        return payment
+
+    def walk(self, payment: Payment) -> None:
+        """Count a call on the way that work with an account goes."""
+        self.walked = Payment(
+            calls=self.walked.calls + 1,
+            tokens=self.walked.tokens + payment.tokens,
+            dollars=self.walked.dollars + payment.dollars,
+        )
+
+    def again(self, key: str) -> None:
+        """An answer was found in the store; where this account paid for it before, it is on its way."""
+        if key in self.paid:
+            self.walk(self.paid.pop(key))
 
 
 def most(model_name: str, call: Call) -> tuple[int, float]:

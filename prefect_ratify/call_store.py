@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect_ratify.budget import Spending
+from prefect_ratify.budget import Budget, Payment, Spending
 from prefect_ratify.event_loop import run
 from prefect_ratify.language_models import Answer, LanguageModel, Transient
 from prefect_ratify.progress import Meter
@@ -45,6 +45,10 @@ class CallStore:
         _write_ahead(self._database)
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute("CREATE TABLE IF NOT EXISTS calls (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS payments "
+            "(account TEXT, key TEXT, tokens INTEGER, dollars REAL, PRIMARY KEY (account, key))"
+        )
 
     def find(self, key: str, kind: type[R]) -> R | None:
         """What was kept under this key, if anything was."""
@@ -57,12 +61,30 @@ class CallStore:
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?)", (key, record.model_dump_json()))
 
-    def complete(self, model: LanguageModel, calls: Sequence[Call], label: str = "") -> list[Completion]:
+    def pay(self, key: str, answer: Completion, account: str, payment: Payment) -> None:
+        """Keep an answer together with what an account paid for it: both or neither survive a kill."""
+        with self._lock, self._database:
+            self._database.execute("BEGIN")
+            self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?)", (key, answer.model_dump_json()))
+            self._database.execute(
+                "INSERT OR REPLACE INTO payments VALUES (?, ?, ?, ?)", (account, key, payment.tokens, payment.dollars)
+            )
+
+    def spending(self, account: str, budget: Budget) -> Spending:
+        """What is left of a budget to work that may have been killed before."""
+        with self._lock:
+            rows = self._database.execute("SELECT key, tokens, dollars FROM payments WHERE account = ?", (account,))
+            paid = {key: Payment(calls=1, tokens=tokens, dollars=dollars) for key, tokens, dollars in rows}
+        return Spending(budget=budget, account=account, paid=paid)
+
+    def complete(
+        self, model: LanguageModel, calls: Sequence[Call], label: str = "", spending: Spending | None = None
+    ) -> list[Completion]:
         """The completions of `calls`, in their order; only those not known yet are made."""
         found: dict[int, Completion] = {}
 
         async def work() -> None:
-            with Meter(label, len(calls)) as meter:
+            with Meter(label, len(calls), spending) as meter:
                 async with Asking(self, meter) as asking:
 
                     async def one(place: int) -> None:
@@ -107,6 +129,7 @@ class Asking:
         found = self.store.find(key, Completion)
         if found is not None:
             self.meter.add(reused=1)
+            self.spending.again(key)
             return found
         # Nothing is awaited before this, or the same call could pass by twice.
         self._asked[key] = asyncio.ensure_future(self._obtain(model, call, key))
@@ -123,13 +146,12 @@ class Asking:
                 if self._failed[model.endpoint] >= HOPELESS or not await self._has_room(model, call):
                     break
                 try:
-                    answer = await self._send(model, call, answer_to)
+                    answer = await self._send(model, call, answer_to, key)
                 except Transient as passing:
                     failure = passing
                 else:
                     # Before its place is another's: all that a kill loses is what waits for an answer.
                     if not answer.error:
-                        self.store.keep(key, answer)
                         self._failed[model.endpoint] = 0
                     self.meter.add(answers=1)
                     return answer
@@ -140,13 +162,21 @@ class Asking:
         self.meter.add(answers=1)
         return Completion(error=failure.kind, finished=False)
 
-    async def _send(self, model: LanguageModel, call: Call, answer_to: Answer) -> Completion:
+    async def _send(self, model: LanguageModel, call: Call, answer_to: Answer, key: str) -> Completion:
         answer = None
         try:
             answer = await answer_to(call)
             return answer
         finally:
-            self.spending.end(model.name, call, answer)
+            payment = self.spending.end(model.name, call, answer)
+            if answer is not None and not answer.error:
+                self._keep(key, answer, payment)
+
+    def _keep(self, key: str, answer: Completion, payment: Payment) -> None:
+        if self.spending.account:
+            self.store.pay(key, answer, self.spending.account, payment)
+        else:
+            self.store.keep(key, answer)
 
     async def _has_room(self, model: LanguageModel, call: Call) -> bool:
         """Begin a call where the budget has room, if need be after those under way took less than they might have."""

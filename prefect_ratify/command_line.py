@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from prefect_ratify.errors import InputError, RatifyError, one_line
 
 if TYPE_CHECKING:
+    from prefect_ratify.flows.regressing import Measuring
     from prefect_ratify.flows.run_folder import Settings
 
 # The libraries talk much and would like to phone home; this tool does neither.
@@ -97,6 +98,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, help="of all sampling and training (default: 0)")
     run.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
     run.add_argument("--limit", type=_positive, help="use only so many scenarios of each split, for a quick try")
+    run.add_argument("--refine-calls", type=_positive, metavar="N", help="refinement makes at most so many calls")
+    run.add_argument("--refine-dollars", type=_amount, metavar="N", help="… and costs at most so much")
+    run.add_argument(
+        "--refine-with",
+        choices=["clauses", "gepa", "miprov2"],
+        help="clause by clause (default), the same by GEPA, or the policy as a whole by DSPy's MIPROv2",
+    )
     run.add_argument("--sft-steps", type=_positive, help="at most so many steps of supervised finetuning")
     _add_models(run)
     run.set_defaults(command=_run)
@@ -114,19 +122,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     regress.add_argument("--rule", default="", help="what may not get worse (default: that of stakeholders.yaml)")
     regress.add_argument("--strict", action="store_true", help="a rule that is not shown to be kept counts as broken")
-    regress.add_argument("--dry-run", action="store_true", help="say how many calls it takes, and make none")
-    regress.add_argument("--split", default="", choices=["develop", "held_out", "all"])
-    regress.add_argument("--samples", type=_positive, help="answers for each scenario and condition (default: 1)")
-    regress.add_argument("--seed", type=int, help="of all sampling (default: 0)")
-    regress.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
-    regress.add_argument("--limit", type=_positive, help="use only so many scenarios, for a quick try")
-    for unit, kind in (("calls", _positive), ("tokens", _positive), ("dollars", _amount)):
-        regress.add_argument(f"--budget-{unit}", type=kind, metavar="N", help=f"stop after so many {unit}")
-    regress.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, with every answer")
-    regress.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request's comment")
-    for role in ("responder", "judge"):
-        regress.add_argument(f"--{role}", metavar="MODEL", help=f"the model that {ROLES[role]}")
+    _add_measuring(regress)
     regress.set_defaults(command=_regress)
+
+    variants = commands.add_parser("variants", help="try several drafts side by side, and take clauses from each")
+    variants.add_argument("folder", type=Path)
+    variants.add_argument(
+        "--take",
+        nargs="+",
+        metavar="CLAUSE=VARIANT",
+        help="ask nothing, and write policy.md anew with these clauses (or VARIANT, for all of its clauses)",
+    )
+    _add_measuring(variants)
+    variants.set_defaults(command=_variants)
+
+    attacking = commands.add_parser("attack", help="try hostile text (injections) on the checks and judges")
+    attacking.add_argument("folder", type=Path)
+    attacking.add_argument("--judge", action="append", default=[], metavar="MODEL", help="also this judge; repeatable")
+    attacking.add_argument("--clause", default="", metavar="ID", help="only responses that break this clause")
+    attacking.add_argument("--limit", type=_positive, default=2, help="responses a judge gets with each (default: 2)")
+    attacking.add_argument("--markdown", type=Path, metavar="FILE", help="write the result as Markdown too")
+    attacking.set_defaults(command=_attack)
+
+    labelling = commands.add_parser("label", help="say whether responses keep clauses, without seeing any verdict")
+    labelling.add_argument("folder", type=Path)
+    labelling.add_argument("--by", default="", metavar="NAME", help="who labels (default: your login name)")
+    labelling.add_argument("--run", default="", help="whose responses (default: the last run's)")
+    labelling.add_argument("--responses", type=Path, metavar="FILE", help="JSONL with scenario_id and response instead")
+    labelling.add_argument("--clause", default="", metavar="ID", help="only this clause")
+    labelling.add_argument("--split", choices=["develop", "held_out"], default="develop")
+    labelling.add_argument("--count", type=_positive, default=40, help="labels in this sitting (default: 40)")
+    labelling.set_defaults(command=_label)
+
+    calibrating = commands.add_parser("calibrate", help="hold judges and checks against people's labels")
+    calibrating.add_argument("folder", type=Path)
+    calibrating.add_argument("labels", type=Path, nargs="?", help="CSV or JSONL (default: labels.jsonl of the project)")
+    calibrating.add_argument("--judge", action="append", default=[], metavar="MODEL", help="a judge; repeatable")
+    calibrating.add_argument("--markdown", type=Path, metavar="FILE", help="write every disagreement, to discuss")
+    calibrating.set_defaults(command=_calibrate)
 
     importing = commands.add_parser("import", help="take scenarios from elsewhere into a project")
     kinds = importing.add_subparsers(required=True, metavar="KIND")
@@ -186,16 +219,38 @@ def _parser() -> argparse.ArgumentParser:
 
 ROLES = {
     "responder": "follows the policy as a prompt",
-    "judge": "decides clauses that have no check",
+    "judge": "decides clauses that have no check; given several times, or as A,B, they vote",
     "critic": "criticises and revises training answers",
     "refiner": "rewords clauses",
     "student": "is finetuned (local)",
+    "embedder": "finds similar precedents (minilm, or a LiteLLM name; without one, shared words do)",
 }
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
-    for role, work in ROLES.items():
-        parser.add_argument(f"--{role}", metavar="MODEL", help=f"the model that {work}")
+    for role in ROLES:
+        _add_model(parser, role)
+
+
+def _add_model(parser: argparse.ArgumentParser, role: str) -> None:
+    action = "append" if role == "judge" else "store"
+    parser.add_argument(f"--{role}", action=action, metavar="MODEL", help=f"the model that {ROLES[role]}")
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    """How versions are measured, and where what comes of it is written."""
+    parser.add_argument("--dry-run", action="store_true", help="say how many calls it takes, and make none")
+    parser.add_argument("--split", default="", choices=["develop", "held_out", "all"])
+    parser.add_argument("--samples", type=_positive, help="answers for each scenario and condition (default: 1)")
+    parser.add_argument("--seed", type=int, help="of all sampling (default: 0)")
+    parser.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
+    parser.add_argument("--limit", type=_positive, help="use only so many scenarios, for a quick try")
+    for unit, kind in (("calls", _positive), ("tokens", _positive), ("dollars", _amount)):
+        parser.add_argument(f"--budget-{unit}", type=kind, metavar="N", help=f"stop after so many {unit}")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, with every answer")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request's comment")
+    for role in ("responder", "judge", "embedder"):
+        _add_model(parser, role)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -203,10 +258,14 @@ def _settings(options: argparse.Namespace) -> Settings:
     from prefect_ratify.flows.run_folder import Models, Settings
 
     given = {role: getattr(options, role) for role in ROLES if getattr(options, role, None)}
+    given |= {"judge": ",".join(given["judge"])} if "judge" in given else {}
     fields: dict[str, object] = {"models": Models(**given)}
-    for name, field in (("samples", "samples"), ("seed", "seed"), ("limit", "scenario_limit")):
+    same = ("samples", "seed", "refine_calls", "refine_dollars", "refine_with")
+    for name, field in (*zip(same, same, strict=True), ("limit", "scenario_limit")):
         if getattr(options, name, None) is not None:
             fields[field] = getattr(options, name)
+    if fields.get("refine_with") == "miprov2" and not given.get("refiner"):
+        raise InputError("MIPROv2 needs a model that writes wordings", "give --refiner MODEL")
     if getattr(options, "max_tokens", None):
         fields["sampling"] = Settings().sampling.model_copy(update={"max_tokens": options.max_tokens})
     if getattr(options, "sft_steps", None):
@@ -291,15 +350,15 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _regress(options: argparse.Namespace) -> int:
+def _measuring(options: argparse.Namespace) -> Measuring:
     from prefect_ratify.budget import Budget
-    from prefect_ratify.flows.regressing import Measuring, plans, regress, set_up, write_pages
-    from prefect_ratify.flows.regression_text import show, show_plan
+    from prefect_ratify.flows.regressing import Measuring
 
     settings = _settings(options)
-    measuring = Measuring(
+    return Measuring(
         responder=settings.models.responder,
         judge=settings.models.judge,
+        embedder=settings.models.embedder,
         samples=options.samples or 1,
         seed=settings.seed,
         sampling=settings.sampling,
@@ -307,7 +366,13 @@ def _regress(options: argparse.Namespace) -> int:
         limit=options.limit or 0,
         budget=Budget(calls=options.budget_calls, tokens=options.budget_tokens, dollars=options.budget_dollars),
     )
-    bench = set_up(options.folder, [options.subject, *options.against], measuring, options.rule)
+
+
+def _regress(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.regressing import plans, regress, set_up, write_pages
+    from prefect_ratify.flows.regression_text import show, show_plan
+
+    bench = set_up(options.folder, [options.subject, *options.against], _measuring(options), options.rule)
     if options.dry_run:
         show_plan(plans(bench))
         return 0
@@ -315,6 +380,83 @@ def _regress(options: argparse.Namespace) -> int:
     show(regression)
     write_pages(bench, regression, html=options.html, markdown=options.markdown)
     return 1 if regression.fails(strict=options.strict) else 0
+
+
+def _variants(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.taking import take
+    from prefect_ratify.flows.variants_text import show, told_taken
+
+    if options.take:
+        if options.dry_run:
+            raise InputError("--take asks no model: there is nothing to count", "leave out --dry-run")
+        print(told_taken(options.folder, take(options.folder, options.take)))
+        return 0
+    from prefect_ratify.flows.regressing import plans
+    from prefect_ratify.flows.regression_text import show_plan
+    from prefect_ratify.flows.variants import set_up_variants, try_variants
+    from prefect_ratify.flows.variants_page import write_pages
+
+    versions, bench = set_up_variants(options.folder, _measuring(options))
+    if options.dry_run:
+        show_plan(plans(bench))
+        return 0
+    tried = try_variants(bench)
+    show(versions, bench, tried)
+    write_pages(versions, bench, tried, html=options.html, markdown=options.markdown)
+    return 1 if tried.regression.not_run else 0
+
+
+def _attack(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.attacking import attack_project, show, write_markdown
+
+    attacks = attack_project(options.folder, options.judge, options.clause, options.limit)
+    show(attacks)
+    if options.markdown:
+        write_markdown(options.markdown, attacks)
+    return 0
+
+
+def _label(options: argparse.Namespace) -> int:
+    import getpass
+    import io
+
+    from prefect_ratify.flows.labelling import label, set_up
+
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a reason that is no UTF-8 must not end the sitting
+    sitting = set_up(
+        options.folder,
+        by=options.by or getpass.getuser(),
+        run=options.run,
+        responses=options.responses,
+        clause=options.clause,
+        split=options.split,
+        count=options.count,
+    )
+    print(f"Labels by {sitting.by} (--by NAME), kept one by one in {sitting.path}")
+    kept = label(sitting, input, print)
+    print(f"\n{kept} labels kept. Then: ratify calibrate {shlex.quote(str(options.folder))} --judge MODEL")
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.calibrating import calibrate_judges, set_up
+    from prefect_ratify.flows.calibration_markdown import markdown
+    from prefect_ratify.flows.calibration_text import show
+    from prefect_ratify.store import write_text
+
+    problems: list[InputError] = []
+    bench = set_up(options.folder, options.labels, options.judge, problems)
+    for problem in problems:
+        print(f"ratify: {problem}", file=sys.stderr)
+    if problems:
+        return 2
+    report = calibrate_judges(bench)
+    if options.markdown:
+        write_text(options.markdown, markdown(report))
+    show(report)
+    print(f"Kept in {bench.path}")
+    return 0
 
 
 def _import_scenarios(options: argparse.Namespace) -> int:

@@ -11,6 +11,9 @@
       - a note: who said it, why
       - Example: "a user's query" → "a sentence that upholds the clause"
 
+    ## Wording
+    > what a model is told instead, where an optimiser reworded the policy as a whole
+
 The id in brackets is optional; without one an id is made from the clause's own words, so that
 it stays the same whatever happens to other clauses. `render_policy` writes what
 `parse_policy` reads.
@@ -27,7 +30,7 @@ from prefect_ratify.records import Clause, Definition, Polarity, Policy, WorkedE
 
 _ITEM = re.compile(r"^(?P<indent>\s*)(?:[-*+]|\d+[.)])\s+(?P<text>.+)$")
 _ID = re.compile(r"^\[(?P<id>[^\]\s]+)\]\s*(?P<text>.*)$")
-_GOOD_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+_GOOD_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(?:/[2-9])?$")
 _TERM = re.compile(r"^\*\*(?P<term>.+?)\*\*\s*:?\s*(?P<text>.*)$|^(?P<bare>[^:]+):\s*(?P<rest>.*)$")
 _EXAMPLE = re.compile(r'^Example:\s*"(?P<query>.*)"\s*(?:→|->)\s*"(?P<sentence>.*)"$', re.IGNORECASE)
 _AUTHORS = re.compile(r"^(?:authors?|written by)\s*:\s*(.+)$", re.IGNORECASE)
@@ -42,7 +45,7 @@ def load_policy(path: Path) -> Policy:
 
 def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
     """Parse a policy; InputError where it has no title, no clause, or the same id twice."""
-    title, section = "", "context"
+    title, section, wording = "", "context", ""
     context: list[str] = []
     authors: tuple[str, ...] = ()
     definitions: list[Definition] = []
@@ -57,6 +60,8 @@ def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
             definitions.append(_definition(block, path, line))
         elif section == "clauses":
             clauses.append(_clause(block, path, line, [clause.id for clause in clauses]))
+        elif section == "wording":
+            wording = f"{wording}\n\n{_wording(block, path, line)}".strip("\n")
         elif section == "context":
             named = _AUTHORS.match(block[0])
             if named and len(block) == 1:
@@ -80,6 +85,7 @@ def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
         definitions=tuple(definitions),
         clauses=tuple(clauses),
         authors=authors,
+        wording=wording,
     )
 
 
@@ -93,8 +99,26 @@ def render_policy(policy: Policy) -> str:
     if policy.definitions:
         items = [f"- **{item.term}**: {item.text}".rstrip() for item in policy.definitions]
         parts.append("## Definitions\n\n" + "\n".join(items))
-    parts.append("## Clauses\n\n" + "\n".join(_render_clause(clause) for clause in policy.clauses))
+    parts.append("## Clauses\n\n" + "\n".join(render_clause(clause) for clause in policy.clauses))
+    if policy.wording:
+        parts.append("## Wording\n\n" + "\n".join(f"> {line}".rstrip() for line in policy.wording.split("\n")))
     return "\n\n".join(parts) + "\n"
+
+
+def clause_lines(text: str) -> dict[str, range]:
+    """Where the clauses of a policy that parses stand: by id, the places of their lines, from 0."""
+    found: dict[str, range] = {}
+    section = title = ""
+    for line, block in _blocks(text):
+        heading = re.match(r"^(#+)\s+(.*?)\s*#*$", block[0])
+        if heading and len(heading[1]) == 1 and not title:
+            title = heading[2]
+        elif heading:
+            section = heading[2].strip().lower()
+        elif section == "clauses":
+            clause = _clause(block, "policy.md", line, list(found))
+            found[clause.id] = range(line - 1, line - 1 + len(_trim(block)))
+    return found
 
 
 def polarity_of(text: str) -> Polarity:
@@ -165,6 +189,12 @@ def _definition(block: list[str], path: Path | str, line: int) -> Definition:
     )
 
 
+def _wording(block: list[str], path: Path | str, line: int) -> str:
+    if not all(text.startswith(">") for text in block):
+        raise InputError("the wording is not a quotation", "begin each of its lines with '> '", path=path, line=line)
+    return "\n".join(text[1:].removeprefix(" ").rstrip() for text in block).strip("\n")
+
+
 def _clause(block: list[str], path: Path | str, line: int, taken: list[str]) -> Clause:
     first = _ITEM.match(block[0])
     if not first:
@@ -191,6 +221,13 @@ def _clause(block: list[str], path: Path | str, line: int, taken: list[str]) -> 
             line=line,
         )
     clause_id = named["id"] if named else made_id(clause_text)
+    if "/" in clause_id and clause_id.partition("/")[0] not in taken:
+        raise InputError(
+            f"[{clause_id}] is a part of a clause that does not stand above it",
+            "give it an id without '/'",
+            path=path,
+            line=line,
+        )
     if clause_id in taken:
         raise InputError(
             f"the clause id {clause_id!r} stands here a second time", "give each its own", path=path, line=line
@@ -205,7 +242,8 @@ def _clause(block: list[str], path: Path | str, line: int, taken: list[str]) -> 
     )
 
 
-def _render_clause(clause: Clause) -> str:
+def render_clause(clause: Clause) -> str:
+    """A clause as a list item, with its notes and examples beneath; `parse_policy` reads it."""
     lines = [f"- [{clause.id}] {clause.text}", *(f"  - {note}" for note in clause.notes)]
     lines += [f'  - Example: "{item.query}" → "{item.sentence}"' for item in clause.examples]
     return "\n".join(lines)

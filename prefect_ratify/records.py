@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Polarity = Literal["must", "should", "must not"]
 Split = Literal["develop", "held_out"]
@@ -44,13 +44,22 @@ class WorkedExample(Record):
 
 
 class Clause(Record):
-    """One thing that the model must, should or must not do, in the group's words."""
+    """One thing that the model must, should or must not do, in the group's words.
+
+    A refined policy may put one draft clause in two: `empathy` becomes `empathy` and `empathy/2`,
+    so that every clause names the draft clause that it comes from.
+    """
 
     id: str
     text: str
     polarity: Polarity
     notes: tuple[str, ...] = ()
     examples: tuple[WorkedExample, ...] = ()
+
+    @property
+    def draft_id(self) -> str:
+        """The id of the draft clause that this is, or is a part of."""
+        return self.id.partition("/")[0]
 
 
 class Definition(Record):
@@ -61,7 +70,11 @@ class Definition(Record):
 
 
 class Policy(Record):
-    """A titled list of clauses. `parent` is the digest of the policy that it refines."""
+    """A titled list of clauses. `parent` is the digest of the policy that it refines.
+
+    Where a policy was reworded as a whole, `wording` is what a model is told; the clauses are
+    still what its answers are judged by.
+    """
 
     title: str
     clauses: tuple[Clause, ...]
@@ -69,6 +82,7 @@ class Policy(Record):
     definitions: tuple[Definition, ...] = ()
     authors: tuple[str, ...] = ()
     parent: str = ""
+    wording: str = ""
 
     def clause(self, clause_id: str) -> Clause:
         """The clause of that id; KeyError where there is none."""
@@ -81,6 +95,15 @@ class Policy(Record):
     def clause_ids(self) -> tuple[str, ...]:
         return tuple(clause.id for clause in self.clauses)
 
+    def parts(self, draft_id: str) -> tuple[Clause, ...]:
+        """The clauses that stand for a draft clause: one, or the two that it was put in."""
+        return tuple(clause for clause in self.clauses if clause.draft_id == draft_id)
+
+    def joined(self) -> Policy:
+        """The policy with one clause for each draft clause; parts are put together again."""
+        drafted = dict.fromkeys(clause.draft_id for clause in self.clauses)
+        return self.model_copy(update={"clauses": tuple(_one(self.parts(draft_id)) for draft_id in drafted)})
+
 
 class Sampling(Record):
     """How text is drawn from a model. `temperature` 0 is greedy."""
@@ -91,12 +114,17 @@ class Sampling(Record):
 
 
 class Call(Record):
-    """One request to a model. The answer goes on from `prefill`, which is not repeated in it."""
+    """One request to a model. The answer goes on from `prefill`, which is not repeated in it.
+
+    `response_schema` is the JSON schema, as text, that a model is held to which can be. A call
+    without one has the digest that it had before there were any.
+    """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     seed: int
     prefill: str = ""
+    response_schema: str = Field(default="", exclude_if=lambda schema: not schema)
 
 
 class Completion(Record):
@@ -213,19 +241,43 @@ class PreferencePair(Record):
     provenance: Provenance
 
 
+class Failure(Record):
+    """A response that violated a clause, and why."""
+
+    scenario_id: str
+    query: str
+    response: str
+    reason: str
+
+
 class ClauseChange(Record):
     """One accepted change of the refinement, traceable to its draft clause.
 
-    `before` and `after` are rates of upheld verdicts on the development split.
+    `failures` and `comments` are what the proposer saw; `adds` is what a judge says the new wording
+    asks for beyond the draft. `before` and `after` are rates of upheld verdicts, by clause, on
+    development scenarios. `calls` and `dollars` are what proposing and trying it took.
     """
 
     clause_id: str
-    old: Clause
-    new: Clause
+    old: tuple[Clause, ...]
+    new: tuple[Clause, ...]
     why: str
-    before: dict[str, float]
-    after: dict[str, float]
     proposer: str
+    failures: tuple[Failure, ...] = ()
+    comments: tuple[str, ...] = ()
+    adds: str = ""
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
+    calls: int = 0
+    dollars: float = 0.0
+
+
+class Refusal(Record):
+    """A form of a clause that was proposed and not taken, and why."""
+
+    clause_id: str
+    texts: tuple[str, ...]
+    why: str
 
 
 class LedgerEntry(Record):
@@ -264,6 +316,19 @@ class LedgerHead(Record):
     entry: LedgerEntry | None
     run: str
     inputs: str
+
+
+def _one(parts: tuple[Clause, ...]) -> Clause:
+    if len(parts) == 1 and parts[0].id == parts[0].draft_id:
+        return parts[0]
+    return parts[0].model_copy(
+        update={
+            "id": parts[0].draft_id,
+            "text": " ".join(part.text for part in parts),
+            "notes": tuple(note for part in parts for note in part.notes),
+            "examples": tuple(example for part in parts for example in part.examples),
+        }
+    )
 
 
 def made(kind: type[R], **fields: Any) -> R:

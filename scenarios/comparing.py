@@ -124,20 +124,20 @@ def compare(
     scenario_ids = list(dict.fromkeys(v.scenario_id for v in [*first, *second]))
     before, after = _table(first, scenario_ids, clause_ids), _table(second, scenario_ids, clause_ids)
     differences = [_difference(before, after, i, name) for i, name in enumerate([*clause_ids, ALL])]
-    corrected = _corrected(differences[:-1])
+    by_clause = corrected(differences[:-1])
     by_tag = {tag: _rows(scenario_ids, tagged) for tag, tagged in _tagged(scenarios).items()}
     total = len(clause_ids)
     return Comparison(
         first=before.condition,
         second=after.condition,
         rates=(*rates(first, clause_ids), *rates(second, clause_ids)),
-        differences=(*corrected, _with_finding(differences[-1], differences[-1].p_value)),
+        differences=(*by_clause, _with_finding(differences[-1], differences[-1].p_value)),
         cells=tuple(_cells(before.shares, after.shares, scenario_ids, clause_ids)),
         tag_rates=tuple(
             _rate(_part(table, rows), total, ALL, {}, tag) for table in (before, after) for tag, rows in by_tag.items()
         ),
         tag_differences=tuple(
-            _corrected(
+            corrected(
                 [
                     _difference(_part(before, rows), _part(after, rows), total, ALL, tag, tests=len(by_tag))
                     for tag, rows in by_tag.items()
@@ -225,7 +225,8 @@ def _range(before: _Table, after: _Table, index: int) -> tuple[float, float] | N
     return round(float(np.nanmean(worst)), 4), round(float(np.nanmean(best)), 4)
 
 
-def _corrected(differences: Sequence[Difference]) -> list[Difference]:
+def corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """Differences of unadjusted p-values, adjusted over all of them, and what is found then."""
     p_values = adjusted([d.p_value for d in differences])
     return [_with_finding(d, p) for d, p in zip(differences, p_values, strict=True)]
 

@@ -1,13 +1,14 @@
 """Judging: a verdict for every response and every clause that its scenario touches.
 
-Order of authority: a person's precedent on this very response, the clause's check, a judge
-model. A clause that none of them can decide is *undecided*: counted and shown, never scored.
+Order of authority: a person's precedent on this very response, the clause's check, the judge
+models. A clause that none of them can decide is *undecided*: counted and shown, never scored.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from prefect_ratify.call_store import Asking, CallStore, pooled
@@ -28,11 +29,12 @@ from prefect_ratify.records import (
     made,
 )
 from prefect_ratify.scenarios.checks import Check
-from prefect_ratify.scenarios.precedents import ruling_on
+from prefect_ratify.scenarios.precedents import Cases, Ruling, case_text, ruling_on
 
 CHECK = "check"
 NOBODY = "nobody"
 EXPECTATION = "expectation"  # stands for a clause id in verdicts on what one scenario alone expects
+NO_JUDGEMENT = "the judge gave no answer"
 Case = tuple[Scenario, Response, Clause]
 
 
@@ -48,34 +50,42 @@ class Judgement(Record):
 class JudgeModel:
     """A model that judges: how it is asked, and how its answers are read.
 
-    `prompt` is the digest of how it is asked. `read` never fails: an answer that it cannot read
-    is undecided.
+    `prompt` is the digest of how it is asked and read. `question` is given the rulings by people
+    that it shows. `read` never fails: an answer that it cannot read is undecided.
     """
 
     model: LanguageModel
     prompt: str
-    question: Callable[[Case], Call]
+    question: Callable[[Case, Sequence[Ruling]], Call]
     read: Callable[[str], Judgement]
 
-    def key(self, case: Case) -> str:
+    def key(self, case: Case, rulings: Sequence[Ruling] = ()) -> str:
         """The digest of all that a judgement depends on."""
         scenario, response, clause = case
-        return digest(["judgement", self.model.digest, self.prompt, clause.text, scenario.messages, response.text])
+        texts = [[r.query, r.response, r.outcome, r.by, r.reason] for r in rulings]
+        return digest(
+            ["judgement", self.model.digest, self.prompt, clause.text, scenario.messages, response.text, texts]
+        )
 
 
 @dataclass(frozen=True)
 class Yardstick:
     """What answers are measured by: a policy's clauses, and what decides each.
 
-    With `every_clause`, clauses that a scenario does not touch are judged too: that is how
-    over-application is measured. Otherwise they get no verdict.
+    Of several judges, more than half have to agree. `barred` are the names of judges, each with
+    the id of a clause on which it is not asked. `cases` are people's rulings, of which judges see
+    those on the same clause that are most similar. With `every_clause`, clauses that a scenario
+    does not touch are judged too: that is how over-application is measured. Otherwise they get no
+    verdict.
     """
 
     policy: Policy
     checks: Mapping[str, Check | None]
     precedents: Sequence[Precedent] = ()
-    judge_model: JudgeModel | None = None
+    judges: tuple[JudgeModel, ...] = ()
     every_clause: bool = False
+    barred: Collection[tuple[str, str]] = ()
+    cases: Cases | None = None
 
     def clauses(self, scenario: Scenario) -> list[Clause]:
         """The clauses on which a scenario's answers get a verdict."""
@@ -92,9 +102,20 @@ class Yardstick:
         check = self.checks.get(clause.id)
         if check is not None:
             return _by_check(response, clause.id, check)
-        if self.judge_model is None:
+        if not self.judges:
             return undecided(response, clause.id, "there is no check and no judge model")
+        if not self.judges_on(clause.id):
+            return undecided(response, clause.id, _barred(self.judges))
         return None
+
+    def judges_on(self, clause_id: str) -> tuple[JudgeModel, ...]:
+        """The judges that may decide a clause."""
+        return tuple(judge for judge in self.judges if (judge.model.name, clause_id) not in self.barred)
+
+    def rulings_like(self, case: Case) -> tuple[Ruling, ...]:
+        """What people ruled on the clause for similar responses, the most similar first."""
+        scenario, response, clause = case
+        return self.cases.nearest(clause.id, case_text(scenario.query, response.text)) if self.cases else ()
 
 
 async def verdicts_on(response: Response, scenario: Scenario, by: Yardstick, asking: Asking) -> list[Verdict]:
@@ -103,15 +124,14 @@ async def verdicts_on(response: Response, scenario: Scenario, by: Yardstick, ask
     waiting = [(scenario, response, clause) for clause, verdict in decided if verdict is None]
     if not waiting:
         return [verdict for _, verdict in decided if verdict is not None]
-    assert by.judge_model is not None
-    judged = iter(await asyncio.gather(*(_ask(by.judge_model, case, asking) for case in waiting)))
+    judged = iter(await asyncio.gather(*(_ask_judges(by, case, asking) for case in waiting)))
     return [verdict or next(judged) for _, verdict in decided]
 
 
 def judge(
     responses: Sequence[Response], scenarios: Sequence[Scenario], by: Yardstick, store: CallStore | None = None
 ) -> list[Verdict]:
-    """Judge responses clause by clause, in the order of the responses. A judge model needs a store."""
+    """Judge responses clause by clause, in the order of the responses. Judge models need a store."""
     by_id = {scenario.id: scenario for scenario in scenarios}
     found: dict[int, list[Verdict]] = {}
 
@@ -124,12 +144,11 @@ def judge(
                     response = responses[place]
                     found[place] = await verdicts_on(response, by_id[response.scenario_id], by, asking)
 
-                await pooled(one, range(len(responses)), judge_model.at_once)
+                await pooled(one, range(len(responses)), sum(judge.model.at_once for judge in by.judges))
 
-    if by.judge_model is None:
+    if not by.judges:
         given = ((r, c) for r in responses for c in by.clauses(by_id[r.scenario_id]))
         return [verdict for response, clause in given if (verdict := by.decide(response, clause))]
-    judge_model = by.judge_model.model
     run(work())
     return [verdict for place in range(len(responses)) for verdict in found[place]]
 
@@ -151,18 +170,57 @@ def undecided(response: Response, clause_id: str, reason: str, by: str = NOBODY)
     return _verdict(response, clause_id, "undecided", 0.0, reason, by)
 
 
-async def _ask(judge_model: JudgeModel, case: Case, asking: Asking) -> Verdict:
-    _, response, clause = case
-    name, key = judge_model.model.name, judge_model.key(case)
-    judgement = asking.store.find(key, Judgement)
+async def _ask_judges(by: Yardstick, case: Case, asking: Asking) -> Verdict:
+    judges = by.judges_on(case[2].id)
+    embedding = by.cases is not None and by.cases.embed is not None  # may ask a model: others go on meanwhile
+    rulings = await asyncio.to_thread(by.rulings_like, case) if embedding else by.rulings_like(case)
+    judgements = await asyncio.gather(*(_ask(judge, case, rulings, asking) for judge in judges))
+    return _voted(case, [judge.model.name for judge in judges], judgements)
+
+
+async def _ask(judge_model: JudgeModel, case: Case, rulings: Sequence[Ruling], asking: Asking) -> Judgement:
+    key = judge_model.key(case, rulings)
+    # Work with an account counts the call itself, also where what came of it is known.
+    judgement = None if asking.spending.account else asking.store.find(key, Judgement)
     if judgement is None:
         asking.meter.expect(1)
-        answer = await asking.ask(judge_model.model, judge_model.question(case))
+        answer = await asking.ask(judge_model.model, judge_model.question(case, rulings))
         if answer.error:
-            return undecided(response, clause.id, f"the judge gave no answer ({answer.error})", name)
-        judgement = judge_model.read(answer.text)
+            return _unable(f"{NO_JUDGEMENT} ({answer.error})")
+        judgement = judge_model.read(answer.text) if answer.finished else _unable("the judge's answer was cut off")
         asking.store.keep(key, judgement)
-    return _verdict(response, clause.id, judgement.outcome, judgement.confidence, judgement.reason, name)
+    return judgement
+
+
+def _voted(case: Case, names: Sequence[str], judgements: Sequence[Judgement]) -> Verdict:
+    """The outcome that more than half of the judges give, with their share as its confidence; or else undecided.
+
+    Who alone is asked decides alone, as sure as it says.
+    """
+    _, response, clause = case
+    counts = Counter(judgement.outcome for judgement in judgements)
+    outcome, votes = counts.most_common(1)[0]
+    said = list(zip(names, judgements, strict=True))
+    if 2 * votes <= len(names):
+        differ = "the judges differ: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        missing = [judgement.reason for judgement in judgements if judgement.reason.startswith(NO_JUDGEMENT)]
+        return undecided(response, clause.id, "; ".join([*missing[:1], differ]), ", ".join(names))
+    reasons = [judgement.reason for judgement in judgements if judgement.outcome == outcome][:1]
+    reasons += [f"{name} dissents: {other.outcome}, {other.reason}" for name, other in said if other.outcome != outcome]
+    alone = len(names) == 1
+    confidence = judgements[0].confidence if alone else votes / len(names)
+    by = names[0] if alone else f"{', '.join(names)}: {votes} of {len(names)}"
+    return _verdict(response, clause.id, outcome, confidence, "; ".join(reasons), by)
+
+
+def _unable(reason: str) -> Judgement:
+    return Judgement(outcome="undecided", confidence=0.0, reason=reason)
+
+
+def _barred(judges: Sequence[JudgeModel]) -> str:
+    names = ", ".join(judge.model.name for judge in judges)
+    who, was, it = ("judges", "were", "they were") if len(judges) > 1 else ("judge", "was", "it was")
+    return f"the {who} {names} {was} not shown to be better than chance on this clause when {it} calibrated"
 
 
 def _by_check(response: Response, clause_id: str, check: Check) -> Verdict:

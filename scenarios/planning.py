@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prefect_ratify.budget import CHARACTERS_A_TOKEN, cost, tokens_in
 from prefect_ratify.call_store import CallStore, call_key
 from prefect_ratify.records import Call, Completion, Record, Response, Sampling, Scenario
-from prefect_ratify.scenarios.judging import Case, Judgement, JudgeModel, Yardstick
+from prefect_ratify.scenarios.judging import Case, Judgement, Yardstick
 from prefect_ratify.scenarios.running import Condition, call_for, response_to, rows
 
 TOKENS_OF_A_JUDGEMENT = 60  # a verdict, a confidence and a sentence
@@ -42,11 +42,12 @@ def plan(
     sampling: Sampling,
     samples: int,
     seed: int = 0,
+    at_most: bool = False,
 ) -> Plan:
-    """Count what `evaluate` would ask for."""
+    """Count what `evaluate` would ask for: about, or at most."""
     asked = [(s, k, call_for(s, k, condition, sampling, seed)) for s, k in rows(scenarios, samples)]
     answers = [store.find(call_key(condition.model, call), Completion) for _, _, call in asked]
-    length = _usual_length(answers, sampling)
+    length = sampling.max_tokens if at_most else _usual_length(answers, sampling)
     found = Plan(condition=condition.name)
     seen: set[str] = set()
     for (scenario, sample, call), answer in zip(asked, answers, strict=True):
@@ -58,20 +59,25 @@ def plan(
         seen.add(key)
         text = answer or Completion(text="x" * CHARACTERS_A_TOKEN * length)
         response = response_to(scenario, sample, condition, text)
-        for case in _for_the_judge(scenario, response, by):
-            assert by.judge_model is not None
-            found = _judged(found, by.judge_model, case, store, is_there=answer is not None)
+        for case in _for_the_judges(scenario, response, by):
+            found = _judged(found, by, case, store, is_there=answer is not None, at_most=at_most)
     return found
 
 
-def _for_the_judge(scenario: Scenario, response: Response, by: Yardstick) -> list[Case]:
+def _for_the_judges(scenario: Scenario, response: Response, by: Yardstick) -> list[Case]:
     return [(scenario, response, clause) for clause in by.clauses(scenario) if by.decide(response, clause) is None]
 
 
-def _judged(found: Plan, judge_model: JudgeModel, case: Case, store: CallStore, *, is_there: bool) -> Plan:
-    if is_there and store.find(judge_model.key(case), Judgement) is not None:
-        return found.model_copy(update={"judgements_known": found.judgements_known + 1})
-    return _with(found, judge_model.model.name, judge_model.question(case), TOKENS_OF_A_JUDGEMENT, judgements_missing=1)
+def _judged(found: Plan, by: Yardstick, case: Case, store: CallStore, *, is_there: bool, at_most: bool) -> Plan:
+    rulings = by.rulings_like(case)
+    for judge in by.judges_on(case[2].id):
+        if is_there and store.find(judge.key(case, rulings), Judgement) is not None:
+            found = found.model_copy(update={"judgements_known": found.judgements_known + 1})
+        else:
+            call = judge.question(case, rulings)
+            written = call.sampling.max_tokens if at_most else TOKENS_OF_A_JUDGEMENT
+            found = _with(found, judge.model.name, call, written, judgements_missing=1)
+    return found
 
 
 def _with(found: Plan, model_name: str, call: Call, written: int, **counts: int) -> Plan:

@@ -1,15 +1,128 @@
-"""Precedents: people's rulings on responses, one JSON record a line in precedents.jsonl."""
+"""Precedents: people's rulings on responses, one JSON record a line in precedents.jsonl.
+
+A ruling decides the response that it is on. Rulings on other responses are found by similarity,
+and shown to who has to judge, criticise or reword by the same clause.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from prefect_ratify.errors import InputError
 from prefect_ratify.policy import read_text
-from prefect_ratify.records import Precedent, Response
+from prefect_ratify.records import Outcome, Precedent, Record, Response, Scenario, Split
+from prefect_ratify.scenarios.similarity import Embed, Similarity, by_vectors, by_words
+
+REMEMBERED = 256  # texts: each is asked about once for every clause, one clause after another
+DIGITS = 6  # to which similarities are rounded: texts that floating point alone tells apart are equally near
+
+
+class Ruling(Record):
+    """A precedent with what it was about: the scenario's last user turn, and its split."""
+
+    clause_id: str
+    scenario_id: str
+    split: Split
+    query: str
+    response: str
+    outcome: Outcome
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Rulings as a case repository: the most similar ones to a response, clause by clause.
+
+    `rulings` are the latest first. Without `embed`, which gives each text a vector (a row of an
+    array of texts × dimensions), texts are as similar as the words that they share.
+    """
+
+    rulings: tuple[Ruling, ...] = ()
+    embed: Embed | None = None
+
+    def nearest(self, clause_id: str, text: str, count: int = 3) -> tuple[Ruling, ...]:
+        """At most `count` rulings on a clause, those most similar to the text first.
+
+        The text is a query and a response to it, as `case_text` puts them together. One that was
+        ruled on itself comes first; of rulings equally near, the latest does.
+        """
+        places = self._places.get(clause_id)
+        if places is None:
+            return ()
+        likeness = self._similarity(_folded(text))[places]
+        return tuple(self.rulings[n] for n in places[np.argsort(-likeness, kind="stable")[:count]])
+
+    def only(self, split: Split) -> Cases:
+        """The rulings on scenarios of one split: whatever refines or trains gets those of `develop`."""
+        return self._splits[split]
+
+    def prepare(self, asked: Iterable[tuple[str, str]]) -> None:
+        """Embed what `nearest` will be asked, clause ids and texts, in one go; `embed` has to keep what it gave."""
+        texts = [_folded(text) for clause_id, text in asked if clause_id in self._places]
+        if self.embed and texts:
+            self.embed(texts)
+
+    @cached_property
+    def _splits(self) -> dict[Split, Cases]:
+        return {
+            split: Cases(tuple(ruling for ruling in self.rulings if ruling.split == split), self.embed)
+            for split in get_args(Split)
+        }
+
+    @cached_property
+    def _places(self) -> dict[str, NDArray[np.intp]]:
+        places = defaultdict(list)
+        for place, ruling in enumerate(self.rulings):
+            places[ruling.clause_id].append(place)
+        return {clause_id: np.array(found) for clause_id, found in places.items()}
+
+    @cached_property
+    def _similarity(self) -> Similarity:
+        texts = [_folded(case_text(ruling.query, ruling.response)) for ruling in self.rulings]
+        likeness = by_vectors(texts, self.embed) if self.embed else by_words(texts)
+        same = defaultdict[str, list[int]](list)  # numpy takes "\x00" and "" for the same
+        for place, text in enumerate(texts):
+            same[text].append(place)
+
+        @lru_cache(maxsize=REMEMBERED)
+        def similarity(text: str) -> NDArray[np.float64]:
+            found: NDArray[np.float64] = np.round(likeness(text), DIGITS)
+            found[same.get(text, [])] += 1
+            return found
+
+        return similarity
+
+
+def cases_from(precedents: Sequence[Precedent], scenarios: Iterable[Scenario], embed: Embed | None = None) -> Cases:
+    """The rulings on these scenarios. Who ruled again on the same response and clause changed their mind.
+
+    People who contradict each other are all heard. A ruling on a scenario that is not there is
+    left out; `dangling` names it.
+    """
+    by_id = {scenario.id: scenario for scenario in scenarios}
+    standing: dict[tuple[str, ...], Ruling] = {}
+    for precedent in reversed(precedents):
+        scenario = by_id.get(precedent.scenario_id)
+        if scenario is not None:
+            key = (precedent.by, precedent.clause_id, precedent.scenario_id, _folded(precedent.response))
+            found = Ruling(split=scenario.split, query=scenario.query, **precedent.model_dump())
+            standing.setdefault(key, found)
+    return Cases(tuple(standing.values()), embed)
+
+
+def case_text(query: str, response: str) -> str:
+    """What similarity is of: a query, and the response to it."""
+    return f"{query}\n{response}"
 
 
 def load_precedents(path: Path) -> tuple[Precedent, ...]:
@@ -47,3 +160,8 @@ def ruling_on(response: Response, clause_id: str, precedents: Sequence[Precedent
         if same and precedent.response.split() == words:
             return precedent
     return None
+
+
+def _folded(text: str) -> str:
+    """A text with its whitespace folded, which makes no other response of it."""
+    return " ".join(text.split())

@@ -122,7 +122,6 @@ def evaluate(
     """
     asked = rows(scenarios, samples)
     found: dict[int, tuple[Response, list[Verdict]]] = {}
-    judge_model = by.judge_model.model if by.judge_model else None
 
     async def work() -> None:
         with Meter(condition.name if label is None else label, len(asked), spending) as meter:
@@ -135,8 +134,8 @@ def evaluate(
                     found[place] = response, await verdicts_on(response, scenario, by, asking)
                     heard(*found[place])
 
-                # As many rows as can wait for the one model, and as many again for the other.
-                at_once = condition.model.at_once + (judge_model.at_once if judge_model else 0)
+                # As many rows as can wait for the one model, and as many again for each of the others.
+                at_once = condition.model.at_once + sum(judge.model.at_once for judge in by.judges)
                 await pooled(one, range(len(asked)), at_once)
 
     run_async(work())

@@ -39,6 +39,10 @@ def main() -> None:
 
     for row in measure_calls():
         print(_line(*row), flush=True)
+    from tests.refine_bench.measuring import measure as measure_refinement
+
+    for row in measure_refinement():
+        print(_line(*row), flush=True)
 
 
 def help_time() -> tuple[str, str, str, str, str]:

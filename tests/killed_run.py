@@ -93,7 +93,7 @@ def evaluated(
     heard: Heard = silent,
 ) -> Evaluation:
     """Every row answered by the model, judged by a check and by the same model."""
-    by = Yardstick(POLICY, {"sorry": CHECK, "ask": None}, (), judge_with(model) if judged else None)
+    by = Yardstick(POLICY, {"sorry": CHECK, "ask": None}, (), (judge_with(model),) if judged else ())
     condition = Condition("draft", model)
     return evaluate(
         scenarios(rows),
@@ -170,7 +170,7 @@ def main(mode: str, *arguments: str) -> None:
         print(result(evaluated(FakeModel(slow), Path(arguments[0]), judged=False)))
         return
     url, store = arguments[0], Path(arguments[1])
-    prompt().call({"clause": "", "conversation": "", "response": ""})  # loads DSPy
+    prompt().call({"clause": "", "precedents": "", "conversation": "", "response": ""})  # loads DSPy
     if mode == "kills":
         kills(url, store, int(arguments[2]), int(arguments[3]))
     elif mode == "notebook":

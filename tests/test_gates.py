@@ -22,14 +22,22 @@ from prefect_ratify.command_line import main
 from prefect_ratify.errors import RatifyError
 from prefect_ratify.flows.answering import answer_gate, waiting_gate, waiting_gates
 from prefect_ratify.flows.ledger import read_ledger
-from prefect_ratify.flows.run_folder import STAGES, WAITING, Settings, latest_run, load_project, open_run
-from prefect_ratify.store import write_json
+from prefect_ratify.flows.refine import refined_policy
+from prefect_ratify.flows.run_folder import STAGES, WAITING, Settings, latest_run, load_project, open_run, run_in
+from prefect_ratify.policy_modules.proposing import ProposedClause
+from prefect_ratify.store import read_records, write_json
 from tests.gate_server import Case, Phone, Server, until
 from tests.model_server import Messages, model_server
 
 pytestmark = pytest.mark.model
 PEOPLE = "people:\n  - {name: Ada, role: legal}\n  - {name: Ben, role: product}\n  - {name: Cy}\n"
 QUICK = {"scenario_limit": 2, "samples": 1}
+RECURRING = "clauses:\n  empathy: {check: {any_of: [zzz]}}\nscenarios:\n" + "".join(
+    f"  - {{id: dog{n}, query: 'My dog barks at night and the {who} complains', split: {split}}}\n"
+    for n, (who, split) in enumerate(
+        [("tenant", "develop"), ("landlord", "develop"), ("guest", "develop"), ("x", "held_out")]
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -474,3 +482,33 @@ def artifact(server: Server, key: str) -> str:
     found = httpx.get(f"{server.url}/artifacts/{key}/latest", trust_env=False)
     found.raise_for_status()
     return str(found.json()["data"])
+
+
+def test_a_proposed_clause_is_added_by_people_alone(
+    server: Server, people: Path, ada: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with model_server(lambda messages: "[[ ## clause ## ]]\nSay sorry first.\n[[ ## why ## ]]\nIt recurs.") as model:
+        monkeypatch.setenv("OPENAI_API_BASE", model.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-gate-test")
+        (people / "audit.yaml").unlink()
+        (people / "scenarios.yaml").write_text(RECURRING)
+        settings = {"samples": 1, "refine_budget": 16, "models": {"refiner": "openai/scripted"}}
+        case = Case(server, people, settings=settings)
+        case.work()
+        assert case.answer("Ada", code=ada.code()) == "Suspended" and case.waiting["gate"] == "policy"
+        proposals = read_records(case.run.stage_folder("refine") / "proposals.jsonl", ProposedClause)
+        new = proposals[0].id
+        assert new in artifact(server, f"gate-policy-{case.run.id}")
+        assert new not in refined_policy(case.run).clause_ids, "nothing is added by itself"
+        wanted = f"take {new}: Say when help is near."
+        assert case.answer("Ada", "request changes", code=ada.wrong(), comment=wanted) == "Suspended"
+        assert case.run.project.policy.clause_ids == run_in(case.run.folder).project.policy.clause_ids
+        assert new not in run_in(case.run.folder).project.policy.clause_ids, "an answer that does not count takes none"
+        assert case.answer("Ada", "request changes", code=ada.code(), comment=wanted) == "Suspended"
+    assert (case.waiting["gate"], case.waiting["round"]) == ("policy", 2)
+    run = run_in(case.run.folder)
+    taken = run.project.policy.clause(new)
+    assert taken.text == "Say when help is near." and "taken by Ada" in taken.notes[0]
+    assert refined_policy(run).parts(new) and new in (run.stage_folder("refine") / "policy.md").read_text()
+    assert all(new in s.clause_ids for s in run.project.suite.scenarios if s.id in proposals[0].scenario_ids)
+    assert "Say when help is near" in artifact(server, f"gate-policy-{case.run.id}")

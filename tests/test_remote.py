@@ -21,9 +21,20 @@ from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.policy_modules.judge import judge_with
 from prefect_ratify.policy_modules.models import RemoteModel, open_model
-from prefect_ratify.policy_modules.refiner import Failure, reword
+from prefect_ratify.policy_modules.rewording import Proposal, Refiner, Task, reword
 from prefect_ratify.policy_modules.signatures import FENCE
-from prefect_ratify.records import Call, Completion, Critique, Message, Response, Sampling, Scenario, Verdict
+from prefect_ratify.records import (
+    Call,
+    Completion,
+    Critique,
+    Failure,
+    Message,
+    Refusal,
+    Response,
+    Sampling,
+    Scenario,
+    Verdict,
+)
 from prefect_ratify.scenarios.judging import Yardstick, judge
 from tests import model_server as server_module
 from tests.model_server import Fault, Messages, ModelServer, model_server
@@ -313,7 +324,7 @@ def response(text: str = "I'm sorry. How long?") -> Response:
 
 
 def judged(store: CallStore, *texts: str) -> list[Verdict]:
-    by = Yardstick(parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n"), {}, (), judge_with(RemoteModel(NAME)))
+    by = Yardstick(parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n"), {}, (), (judge_with(RemoteModel(NAME)),))
     return judge([response(text) for text in texts], [TALK], by, store)
 
 
@@ -459,9 +470,10 @@ def test_a_scenario_is_lost_at_the_clause_that_got_no_revision(serve: Serve, sto
 def test_a_refiner_model_rewords_a_clause(serve: Serve, store: CallStore) -> None:
     server = serve(lambda messages: fields(clause="Begin by saying\nthat you are sorry."))
     draft = POLICY.clause("sorry")
-    propose = reword(RemoteModel(NAME), store, [TALK])
-    failures = [Failure(query="q", response=f"No. {FENCE}", reason="says no sorry")]
-    assert propose(draft, draft, failures) == draft.model_copy(update={"text": "Begin by saying that you are sorry."})
+    failures = [Failure(scenario_id="rent", query="q", response=f"No. {FENCE}", reason="says no sorry")]
+    found = reword(Refiner(RemoteModel(NAME), store, [TALK]))(Task(draft, (draft,), failures))
+    assert isinstance(found, Proposal)
+    assert [part.text for part in found.parts] == ["Begin by saying that you are sorry."]
     shown = server.requests[0][-1]["content"]
     assert "says no sorry" in shown
     assert shown.count(FENCE) == 2
@@ -470,4 +482,15 @@ def test_a_refiner_model_rewords_a_clause(serve: Serve, store: CallStore) -> Non
 def test_a_rewording_that_turns_the_clause_round_is_refused(serve: Serve, store: CallStore) -> None:
     serve(lambda messages: fields(clause="Never say sorry."))
     draft = POLICY.clause("sorry")
-    assert reword(RemoteModel(NAME), store, [TALK])(draft, draft, []) is None
+    found = reword(Refiner(RemoteModel(NAME), store, [TALK]))(Task(draft, (draft,)))
+    assert isinstance(found, Refusal) and found.why.startswith("it turns")
+
+
+def test_a_refiner_that_is_down_proposes_nothing_and_it_is_counted(serve: Serve, store: CallStore) -> None:
+    def down(messages: Messages) -> str:
+        raise Fault(400)
+
+    serve(down)
+    draft = POLICY.clause("sorry")
+    found = reword(Refiner(RemoteModel(NAME), store, [TALK]))(Task(draft, (draft,)))
+    assert isinstance(found, Refusal) and found.why == "the refiner gave no answer (BadRequestError)"

@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> CallStore:
 
 
 def judge_model(model: FakeModel, prompt: str = "prompt") -> JudgeModel:
-    def question(case: tuple[Scenario, Response, object]) -> Call:
+    def question(case: tuple[Scenario, Response, object], rulings: object) -> Call:
         asked = Message(role="user", content=f"judge: {case[1].text}")
         return Call(messages=(asked,), sampling=Sampling(temperature=0.0), seed=0)
 
@@ -49,7 +49,7 @@ def judge_model(model: FakeModel, prompt: str = "prompt") -> JudgeModel:
 
 
 def yardstick(judge: JudgeModel | None = None) -> Yardstick:
-    return Yardstick(POLICY, {"sorry": HAS_SORRY, "ask": None}, (), judge)
+    return Yardstick(POLICY, {"sorry": HAS_SORRY, "ask": None}, (), (judge,) if judge else ())
 
 
 def run(

@@ -31,11 +31,12 @@ def main(url: str, count: int, folder: Path) -> None:
     os.environ["HOSTED_VLLM_API_BASE"] = url
     model = RemoteModel(f"hosted_vllm/{MODEL}")
     policy = parse_policy(f"# Law\n\n## Clauses\n- [empathy] {CLAUSE}\n")
-    by = Yardstick(policy, {}, (), judge_with(model))
+    by = Yardstick(policy, {}, (), (judge_with(model),))
     condition = Condition("draft", model, (Message(role="system", content=POLICY),))
     store, sampling = CallStore(folder / "calls.sqlite"), Sampling(temperature=0.0, max_tokens=MAX_TOKENS)
     scenarios = [_scenario(number) for number in range(count)]
-    prompt().call({"clause": CLAUSE, "conversation": fenced(""), "response": fenced("")})  # loads DSPy
+    # Loads DSPy.
+    prompt().call({"clause": CLAUSE, "precedents": "none", "conversation": fenced(""), "response": fenced("")})
     started = time.perf_counter()
     found = account(evaluate(scenarios, condition, by, store, sampling=sampling, samples=1))
     seconds = time.perf_counter() - started

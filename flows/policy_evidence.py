@@ -1,0 +1,182 @@
+"""What the policy gate shows of a refinement: each clause from draft to final, why, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect_ratify.flows.lineage import ClauseLineage, Step, cost, lineages, reasons, wording
+from prefect_ratify.flows.markdown import escaped, listing, percent, points, table
+from prefect_ratify.flows.proposed import FILE as PROPOSALS
+from prefect_ratify.flows.refine import CONFLICTS, Refinement, refined_policy
+from prefect_ratify.flows.regress import BySplit
+from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.word_difference import word_difference
+from prefect_ratify.policy_modules.proposing import ProposedClause
+from prefect_ratify.records import ClauseChange, Policy, Refusal
+from prefect_ratify.scenarios.comparing import ALL
+from prefect_ratify.scenarios.conflicts import Conflict
+from prefect_ratify.store import read_json, read_record, read_records
+
+SHOWN_REFUSALS = 8
+SHOWN_CASES = 5
+SHOWN_DOUBTFUL = 3
+
+
+def policy_summary(run: Run) -> str:
+    """Which policy stands and why, on the scenarios it was chosen by and on the others, and what it took."""
+    outcome = read_record(run.stage_folder("refine") / "refinement.json", Refinement)
+    stands = f"{'The draft' if outcome.draft_stands else 'The refined policy'} stands: {escaped(outcome.why)}."
+    return "\n\n".join(part for part in (stands, judges_words(run), _by_split(run), _taken(outcome)) if part)
+
+
+def policy_details(run: Run) -> str:
+    """What was asked for, the wording, each changed clause's way from draft to final, and what was refused."""
+    changes = read_records(run.stage_folder("refine") / "lineage.jsonl", ClauseChange)
+    refused = read_records(run.stage_folder("refine") / "refusals.jsonl", Refusal)
+    found = lineages(run.project.policy, refined_policy(run), changes)
+    parts = [_asked(run), _wording(run), _whole(run, changes), *map(_lineage, found)]
+    parts += [_proposed(run), pulling_apart(read_records(run.stage_folder("refine") / CONFLICTS, Conflict))]
+    parts.append(_refused(refused))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _by_split(run: Run) -> str:
+    """The gain on development scenarios, by which the wording was chosen, beside that on held-out ones."""
+    splits = read_record(run.stage_folder("regress") / "by_split.json", BySplit)
+    rows = []
+    for name, comparison in (("development (chosen by)", splits.develop), ("held-out", splits.held_out)):
+        totals = {rate.condition: rate.interval for rate in comparison.rates if rate.clause_id == ALL}
+        before, after = (percent(totals[of]) for of in (comparison.first, comparison.second))
+        rows.append([name, before, after, points(comparison.total().interval)])
+    return table(["scenarios", "draft", "refined", "difference in points"], rows)
+
+
+def _taken(outcome: Refinement) -> str:
+    limits = [f"{outcome.budget_calls} calls"] if outcome.budget_calls is not None else []
+    limits += [f"${outcome.budget_dollars:.2f}"] if outcome.budget_dollars is not None else []
+    of = f" of at most {' and '.join(limits)}" if limits else ""
+    dollars = f" (${outcome.paid.dollars:.2f})" if outcome.paid.dollars else ""
+    return f"Refinement took {outcome.paid.calls} calls{dollars}{of}; {outcome.refused} proposals were not taken."
+
+
+def _asked(run: Run) -> str:
+    """What people asked to be changed, and whether anything could come of it."""
+    asked = read_record(run.stage_folder("refine") / "refinement.json", Refinement).asked
+    if not asked:
+        return ""
+    lines = ["## What was asked for", "", *[f"> {escaped(comment)}\n" for comment in asked]]
+    if not run.settings.models.refiner:
+        lines.append("No refiner model was given: nothing reads these comments (`ratify run --refiner MODEL`).")
+    return "\n".join(lines)
+
+
+def _wording(run: Run) -> str:
+    """Every clause, from the wording that people saw last to the one of now."""
+    earlier, refined = run.earlier("refine"), refined_policy(run).joined()
+    before = Policy.model_validate(read_json(earlier / "policy.json")).joined() if earlier else run.project.policy
+    name = "changes since the last round" if earlier else "changes to the draft"
+    old = {clause.id: clause.text for clause in before.clauses}
+    rows = [[escaped(new.id), marked(old.get(new.id, ""), new.text), str(len(new.examples))] for new in refined.clauses]
+    return f"## The wording\n\n{table(['clause', name, 'worked examples'], rows)}"
+
+
+def _whole(run: Run, changes: list[ClauseChange]) -> str:
+    """A wording of the policy as a whole, and what was lost with it."""
+    refined = refined_policy(run)
+    if not refined.wording:
+        return ""
+    lines = "\n".join(f"> {escaped(line)}" for line in refined.wording.split("\n"))
+    (change,) = changes[-1:]
+    return (
+        f"## The policy as a whole\n\n{escaped(change.proposer)} reworded the policy as a whole: {escaped(change.why)} "
+        f"({cost(change)}). Models are told this instead of the clauses, and nobody can follow a single clause in it; "
+        f"answers are still judged by the clauses.\n\n{lines}"
+    )
+
+
+def _lineage(found: ClauseLineage) -> str:
+    """A clause's way, a row a step; nothing where it did not change."""
+    if not found.steps:
+        return ""
+    rows = [["draft", escaped(found.draft.text), "", "", "", ""]]
+    rows += [_row(number, step) for number, step in enumerate(found.steps, start=1)]
+    head = ["step", "wording", "why", "upheld", "other clauses", "cost"]
+    return f"### {escaped(found.draft.id)}: from draft to final\n\n{table(head, rows)}"
+
+
+def _row(number: int, step: Step) -> list[str]:
+    words = marked(wording(step.change.old), step.text)
+    new = [example for part in step.change.new for example in part.examples]
+    old = [example for part in step.change.old for example in part.examples]
+    if added := [example for example in new if example not in old]:
+        words += f" (+ {len(added)} worked example{'s' if len(added) > 1 else ''}: “{escaped(added[0].sentence)}”)"
+    moved = ", ".join(f"{escaped(c)} {_change(before, after)}" for c, before, after in step.others) or "unmoved"
+    why = "; ".join(escaped(reason) for reason in reasons(step.change))
+    return [str(number), words, why, _change(step.before, step.after), moved, cost(step.change)]
+
+
+def _refused(refusals: list[Refusal]) -> str:
+    """What was proposed and not taken, and why: the guards at work."""
+    if not refusals:
+        return ""
+    said = [f"{r.clause_id}: {r.why}. {' '.join(f'“{text}”' for text in r.texts)}" for r in refusals[:SHOWN_REFUSALS]]
+    more = f"\n\n… and {len(refusals) - SHOWN_REFUSALS} more." if len(refusals) > SHOWN_REFUSALS else ""
+    return f"## Proposals that were not taken\n\n{listing(said)}{more}"
+
+
+def _proposed(run: Run) -> str:
+    """New clauses for people to take or leave."""
+    proposals = read_records(run.stage_folder("refine") / PROPOSALS, ProposedClause)
+    if not proposals:
+        return ""
+    rows = [
+        [f"`{new.id}`", escaped(new.text) or "*not worded*", escaped(new.why), _named(new.scenario_ids)]
+        for new in proposals
+    ]
+    return (
+        "## Proposed clauses\n\nThese keep coming back. None is added unless people take it: request changes with the "
+        f"comment `take {proposals[0].id}` (or `take {proposals[0].id}: the clause in your own words`). "
+        f"To leave them, approve.\n\n{table(['', 'clause', 'why', 'seen in'], rows)}"
+    )
+
+
+def pulling_apart(conflicts: Sequence[Conflict]) -> str:
+    """Pairs of clauses that pull apart on the same scenarios: those beyond noise, and a few that may be."""
+    sure = [conflict for conflict in conflicts if conflict.finding == "more than noise"]
+    shown = [*sure, *[conflict for conflict in conflicts if conflict not in sure][:SHOWN_DOUBTFUL]]
+    if not shown:
+        return ""
+    rows = [
+        [f"{escaped(c.first)} and {escaped(c.second)}", escaped(c.summary), escaped(c.where), _named(c.scenarios)]
+        for c in shown
+    ]
+    left = len(conflicts) - len(shown)
+    more = f"\n\n{left} more were seen, none beyond noise." if left else ""
+    return f"## Clauses that pull apart\n\n{table(['clauses', '', 'between', 'scenarios'], rows)}{more}"
+
+
+def _named(scenario_ids: Sequence[str]) -> str:
+    shown = ", ".join(escaped(name) for name in scenario_ids[:SHOWN_CASES])
+    more = len(scenario_ids) - SHOWN_CASES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def judges_words(run: Run) -> str:
+    """Where a judge may not decide, and where nobody knows what it is worth; empty where none is asked."""
+    policy, suite = run.project.policy, run.project.suite
+    clauses = tuple(clause for clause in policy.clauses if suite.guide(clause.id).check is None)
+    names = [judge.model.name for judge in run.judges()] if clauses and run.settings.models.judge else []
+    return listing(run.project.calibration.words(policy.model_copy(update={"clauses": clauses}), names))
+
+
+def marked(old: str, new: str) -> str:
+    """A text with what went struck out, and what came in bold."""
+    tones = {"": "{}", "deleted": "~~{}~~", "inserted": "**{}**"}
+    pieces = [
+        tones[piece.tone].format(escaped(piece.text)) for piece in word_difference(old, new) if piece.text.strip()
+    ]
+    return " ".join(pieces)
+
+
+def _change(before: float | None, after: float | None) -> str:
+    return "–" if before is None or after is None else f"{before:.0%} → {after:.0%}"

@@ -1,0 +1,296 @@
+"""`ratify variants`: several drafts of one policy, or of one clause, tried side by side and measured alike.
+
+A variant is a file my-policy/variants/NAME.md, written as policy.md is. The clauses that it names take the
+place of those of policy.md, the rest stays; so a variant of one clause is a file of three lines. Title,
+context and definitions are those of policy.md: what is compared, and later taken, is clauses.
+
+Every version is judged by the clauses of policy.md, so that none looks better by asking for less.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, islice
+from pathlib import Path
+
+import numpy as np
+
+from prefect_ratify.errors import InputError
+from prefect_ratify.flows.conditions import STYLES
+from prefect_ratify.flows.regressing import Bench, Measuring, Regression, regress, set_up
+from prefect_ratify.flows.run_folder import load_project
+from prefect_ratify.policy import load_policy
+from prefect_ratify.policy_modules.responder import preamble
+from prefect_ratify.records import Clause, Policy, Record, Verdict
+from prefect_ratify.scenarios.comparing import ALL, Comparison, Difference, Rate, compare, corrected
+from prefect_ratify.scenarios.running import Condition
+from prefect_ratify.scenarios.statistics import p_value
+from prefect_ratify.store import read_records
+
+DRAFT = "draft"
+FEWEST_TOGETHER = 2  # scenarios on which two clauses moved, before it is said of them
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A version of the policy beside policy.md; `own` are the ids of the clauses that its file names.
+
+    `unused` are the parts of its file, beside the clauses, that differ from policy.md.
+    """
+
+    name: str
+    policy: Policy
+    own: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Versions:
+    """policy.md, which is the draft, and its variants by name."""
+
+    policy: Policy
+    variants: tuple[Variant, ...]
+
+    @property
+    def yardstick(self) -> Policy:
+        """What every version is judged by: policy.md, and the clauses that only variants have (the first that does)."""
+        added: dict[str, Clause] = {}
+        for variant in self.variants:
+            for clause in variant.policy.clauses:
+                if clause.id not in self.policy.clause_ids:
+                    added.setdefault(clause.id, clause)
+        return with_clauses(self.policy, added)
+
+    @property
+    def twins(self) -> dict[str, str]:
+        """Variants that put to the model what the draft, or a variant before them, does; and which that is."""
+        seen, found = {preamble(self.policy): DRAFT}, {}
+        for variant in self.variants:
+            first = seen.setdefault(preamble(variant.policy), variant.name)
+            if first != variant.name:
+                found[variant.name] = first
+        return found
+
+    @property
+    def tried(self) -> tuple[Variant, ...]:
+        """The variants that are not another's twin."""
+        return tuple(variant for variant in self.variants if variant.name not in self.twins)
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name; InputError where there is none."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        there = ", ".join([DRAFT, *(variant.name for variant in self.variants)])
+        raise InputError(f"there is no variant {name!r}", f"there are: {there}")
+
+    def clause(self, name: str, clause_id: str) -> Clause | None:
+        """A clause as the version of that name has it, where it does."""
+        policy = self.policy if name == DRAFT else self.variant(name).policy
+        return next((clause for clause in policy.clauses if clause.id == clause_id), None)
+
+    def rewords(self, name: str, clause_id: str) -> bool:
+        """Whether a version puts a clause to the model in another way than the draft does."""
+        return asked(self.clause(name, clause_id)) != asked(self.clause(DRAFT, clause_id))
+
+
+class Best(Record):
+    """The version under which a clause was upheld most; `rivals` are those that are not shown to do worse.
+
+    `name` is empty where nothing was decided.
+    """
+
+    clause_id: str
+    name: str
+    rivals: tuple[str, ...] = ()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether that is more than noise: it is a variant, and the draft is shown to do worse."""
+        return bool(self.name) and self.name != DRAFT and DRAFT not in self.rivals
+
+
+class Together(Record):
+    """Two clauses that both moved on some scenarios, from the draft to a variant: on how many alike, and against."""
+
+    variant: str
+    clause_ids: tuple[str, str]
+    alike: int
+    against: int
+
+
+class Tried(Record):
+    """The draft and its variants on the same scenarios, judged alike.
+
+    `comparisons` are those from the draft to each variant, and then among the variants. The p-values of
+    each of these two kinds are adjusted over clauses and variants together. `best` has each clause, and
+    all together last.
+    """
+
+    regression: Regression
+    comparisons: tuple[Comparison, ...]
+    best: tuple[Best, ...]
+    together: tuple[Together, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The versions tried, the draft first."""
+        return [measured.name for measured in self.regression.conditions]
+
+    def difference(self, first: str, second: str, clause_id: str) -> Difference:
+        """From one version to a later one, on a clause."""
+        found = next(c for c in self.comparisons if (c.first, c.second) == (first, second))
+        return next(d for d in found.differences if d.clause_id == clause_id)
+
+    def rate(self, name: str, clause_id: str) -> Rate:
+        """How often a clause was upheld under a version."""
+        given = (rate for comparison in self.comparisons for rate in comparison.rates)
+        return next(rate for rate in given if (rate.condition, rate.clause_id) == (name, clause_id))
+
+
+def load_versions(folder: Path) -> Versions:
+    """Read policy.md and every file in variants/; InputError names the file and line of what is wrong."""
+    policy = load_policy(folder / "policy.md")
+    if policy.wording:
+        raise InputError(
+            "a model is told the wording of this policy, not its clauses: variants of them would change nothing",
+            "take out the section '## Wording'",
+            path=folder / "policy.md",
+        )
+    paths = sorted((folder / "variants").glob("*.md"))
+    if not paths:
+        raise InputError(
+            "there is no variant",
+            "write one, for example b.md: a title, '## Clauses', and clauses by the ids that they have in policy.md",
+            path=folder / "variants",
+        )
+    return Versions(policy, tuple(_variant(path, policy) for path in paths))
+
+
+def with_clauses(policy: Policy, clauses: Mapping[str, Clause]) -> Policy:
+    """The policy with these clauses by id, in the place of its own; those that it does not have come last."""
+    stayed = [clauses.get(clause.id, clause) for clause in policy.clauses]
+    added = [clause for clause in clauses.values() if clause.id not in policy.clause_ids]
+    return policy.model_copy(update={"clauses": (*stayed, *added)})
+
+
+def asked(clause: Clause | None) -> object:
+    """What a model sees of a clause."""
+    return clause and (clause.text, clause.examples)
+
+
+def set_up_variants(folder: Path, measuring: Measuring) -> tuple[Versions, Bench]:
+    """Open all that trying takes; InputError for what is wrong, before anything is asked."""
+    versions = load_versions(folder)
+    if not versions.tried:
+        raise InputError("every variant says what policy.md says", "reword a clause in one", path=folder / "variants")
+    project = load_project(folder, policy=versions.yardstick)
+    bench = set_up(folder, [DRAFT], measuring, project=project)
+    model = bench.conditions[0].model
+    policies = {DRAFT: versions.policy} | {variant.name: variant.policy for variant in versions.tried}
+    conditions = tuple(Condition(name, model, preamble(policy)) for name, policy in policies.items())
+    return versions, replace(bench, conditions=conditions, rules=())
+
+
+def try_variants(bench: Bench) -> Tried:
+    """Answer and judge the scenarios under the draft and every variant, within the budget, and compare."""
+    regression = regress(bench)
+    clause_ids = bench.project.policy.clause_ids
+    by_name: dict[str, list[Verdict]] = {condition.name: [] for condition in bench.conditions}
+    for verdict in read_records(bench.folder / "verdicts.jsonl", Verdict):
+        by_name[verdict.condition].append(verdict)
+    found = [compare(by_name[first], by_name[second], clause_ids) for first, second in combinations(by_name, 2)]
+    variants = len(by_name) - 1  # the first comparisons are the draft's
+    comparisons = (*_corrected(found[:variants]), *_corrected(found[variants:]))
+    tried = Tried(regression=regression, comparisons=comparisons, best=(), together=tuple(_together(comparisons)))
+    return tried.model_copy(update={"best": tuple(_best(tried, clause_id) for clause_id in (*clause_ids, ALL))})
+
+
+def choices(versions: Versions, tried: Tried) -> dict[str, str]:
+    """What to take: for each clause, of the rewordings shown to be better than the draft's the one upheld most."""
+    found = {}
+    for clause_id in versions.policy.clause_ids:
+        better = [
+            variant.name
+            for variant in versions.tried
+            if versions.rewords(variant.name, clause_id)
+            and tried.difference(DRAFT, variant.name, clause_id).finding == "better"
+        ]
+        if better:
+            found[clause_id] = max(better, key=lambda name: tried.rate(name, clause_id).interval.value or 0.0)
+    return found
+
+
+def _variant(path: Path, policy: Policy) -> Variant:
+    name = path.stem
+    if not _NAME.match(name):
+        raise InputError(f"the name {name!r} is not a plain word", "use letters, digits, '-', '_' and '.'", path=path)
+    if name in STYLES:
+        raise InputError(f"the name {name!r} stands for something else", "call the variant otherwise", path=path)
+    own = load_policy(path)
+    unused = [
+        part
+        for part in ("context", "definitions", "wording")
+        if getattr(own, part) not in ((), "", getattr(policy, part))
+    ]
+    clauses = {clause.id: clause for clause in own.clauses}
+    return Variant(name, with_clauses(policy, clauses), own.clause_ids, tuple(unused))
+
+
+def _corrected(comparisons: Sequence[Comparison]) -> Iterator[Comparison]:
+    """The comparisons, with findings adjusted over all their clauses together (Benjamini and Hochberg 1995).
+
+    One comparison alone is adjusted over its clauses; of many variants, some clause would win by chance.
+    """
+    by_clause = iter(corrected([_unadjusted(c, d) for c in comparisons for d in c.differences[:-1]]))
+    totals = iter(corrected([comparison.total() for comparison in comparisons]))
+    for comparison in comparisons:
+        differences = (*islice(by_clause, len(comparison.differences) - 1), next(totals))
+        yield comparison.model_copy(update={"differences": differences})
+
+
+def _unadjusted(comparison: Comparison, difference: Difference) -> Difference:
+    """The difference with its own p-value, as if it were the only one."""
+    cells = [cell for cell in comparison.cells if cell.clause_id == difference.clause_id]
+    first, second = np.array([[cell.first, cell.second] for cell in cells], dtype=np.float64).reshape(-1, 2).T
+    return difference.model_copy(update={"p_value": p_value(first, second)})
+
+
+def _best(tried: Tried, clause_id: str) -> Best:
+    shares = {name: tried.rate(name, clause_id).interval.value for name in tried.names}
+    decided = {name: share for name, share in shares.items() if share is not None}
+    if not decided:
+        return Best(clause_id=clause_id, name="")
+    best = max(decided, key=lambda name: decided[name])  # of equals the first: the draft, where it is one
+    rivals = tuple(name for name in decided if name != best and not _is_worse(tried, name, best, clause_id))
+    return Best(clause_id=clause_id, name=best, rivals=rivals)
+
+
+def _is_worse(tried: Tried, name: str, than: str, clause_id: str) -> bool:
+    if tried.names.index(name) < tried.names.index(than):
+        return tried.difference(name, than, clause_id).finding == "better"
+    return tried.difference(than, name, clause_id).finding == "worse"
+
+
+def _together(comparisons: Sequence[Comparison]) -> list[Together]:
+    """Pairs of clauses that moved on the same scenarios, counted; those that pull apart most come first."""
+    found = []
+    for comparison in comparisons:
+        if comparison.first != DRAFT:
+            continue
+        moves = {
+            (cell.clause_id, cell.scenario_id): cell.change == "fixed"
+            for cell in comparison.cells
+            if cell.change in ("fixed", "regressed")
+        }
+        for pair in combinations(dict.fromkeys(d.clause_id for d in comparison.differences), 2):
+            both = [moves[pair[0], s] == moves[pair[1], s] for c, s in moves if c == pair[0] and (pair[1], s) in moves]
+            if len(both) >= FEWEST_TOGETHER:
+                alike = sum(both)
+                found.append(
+                    Together(variant=comparison.second, clause_ids=pair, alike=alike, against=len(both) - alike)
+                )
+    return sorted(found, key=lambda pair: (-pair.against, -pair.alike))

@@ -1,0 +1,149 @@
+"""What trying variants is said to show: the same sentences at a terminal, in Markdown and on a page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect_ratify.flows.regressing import Bench
+from prefect_ratify.flows.variants import DRAFT, Best, Together, Tried, Versions, asked, choices
+from prefect_ratify.flows.word_difference import Piece, word_difference
+from prefect_ratify.records import Clause
+from prefect_ratify.scenarios.comparing import Rate
+
+SHOWN_TOGETHER = 3  # pairs of clauses; those that pull apart most
+
+
+def notices(versions: Versions, bench: Bench) -> list[str]:
+    """What a reader must know of the files before reading figures."""
+    told = [f"{name} says what {_the(twin)} says, and is not tried again." for name, twin in versions.twins.items()]
+    for variant in versions.variants:
+        if variant.unused:
+            parts, verb = " and ".join(variant.unused), "is" if len(variant.unused) == 1 else "are"
+            told.append(f"{variant.name}: its {parts} {verb} not used; clauses alone are compared and taken.")
+    for clause_id in added(versions):
+        told.append(f"{clause_id} stands {only_in(versions, clause_id)}: {_judged(bench, clause_id)}.")
+    return told
+
+
+def added(versions: Versions) -> list[str]:
+    """The clauses that policy.md does not have."""
+    return [i for i in versions.yardstick.clause_ids if i not in versions.policy.clause_ids]
+
+
+def only_in(versions: Versions, clause_id: str) -> str:
+    """`only in variant b`."""
+    names = [variant.name for variant in versions.variants if versions.clause(variant.name, clause_id)]
+    return f"only in variant{'' if len(names) == 1 else 's'} {_listed(names)}"
+
+
+def told_best(best: Best, versions: Versions) -> str:
+    """Which version is best on a clause, and whether that is more than noise."""
+    if not best.name:
+        return "nothing decided"
+    if best.name == DRAFT or not best.is_shown:
+        most = "" if best.name == DRAFT else f"; upheld most in {best.name}, by no more than noise could do"
+        return f"no variant is shown to be better{most}"
+    rivals = f"; not told apart from {_listed(best.rivals)}" if best.rivals else ""
+    aside = "" if _is_reworded(best, versions) else " (a side effect: it has the draft's wording)"
+    return f"best in {best.name}{aside}, by more than noise{rivals}"
+
+
+def undecided(rate: Rate) -> str:
+    """`3 of 24 undecided`; empty where all are decided."""
+    count = rate.verdicts.get("undecided", 0)
+    return f"{count} of {sum(rate.verdicts.values())} undecided" if count else ""
+
+
+def wording(versions: Versions, name: str, clause_id: str) -> list[Piece] | None:
+    """A version's wording of a clause, marked against the draft's; None where it is the draft's or there is none."""
+    clause, draft = versions.clause(name, clause_id), versions.clause(DRAFT, clause_id)
+    if clause is None or (name != DRAFT and draft is not None and asked(clause) == asked(draft)):
+        return None
+    return [Piece(_asked(clause))] if name == DRAFT or draft is None else word_difference(_asked(draft), _asked(clause))
+
+
+def sums(tried: Tried, name: str) -> str:
+    """Which clauses a variant gains and loses together, against the draft."""
+    found: dict[str, list[str]] = {"better": [], "worse": []}
+    for best in tried.best[:-1]:
+        finding = tried.difference(DRAFT, name, best.clause_id).finding
+        found.setdefault(finding, []).append(best.clause_id)
+    gains, losses = (_listed(found[finding]) or "nothing" for finding in ("better", "worse"))
+    return f"gains {gains}, loses {losses}"
+
+
+def pairs(tried: Tried, name: str) -> list[str]:
+    """On how many scenarios two clauses moved together, from the draft to a variant."""
+    return [_pair(pair) for pair in tried.together if pair.variant == name][:SHOWN_TOGETHER]
+
+
+def cautions(tried: Tried) -> list[str]:
+    """What keeps the figures from being read as more than they are."""
+    told = []
+    if tried.regression.not_run:
+        told.append(
+            f"The budget was spent: {tried.regression.not_run} calls were not made, and their rows are missing."
+        )
+    told.append("No difference shown is not no difference: the interval says how large it may still be.")
+    told.append("A variant is tried as a whole: what a clause gains or loses may come from the wording of another one.")
+    if len(tried.names) > 2:
+        told.append("The best of several is best partly by luck, and will most likely do a little worse than here.")
+    return told
+
+
+def next_steps(folder: Path, versions: Versions, tried: Tried) -> list[tuple[str, str]]:
+    """What to do next: a command, and what it is for."""
+    chosen = choices(versions, tried)
+    steps = []
+    if chosen:
+        words = [f"{clause_id}={name}" for clause_id, name in chosen.items()]
+        steps.append((_command(folder, *words), "Take the wordings that are shown to be better than the draft's"))
+    for clause_id in added(versions):
+        name = next(v.name for v in versions.variants if versions.clause(v.name, clause_id))
+        steps.append((_command(folder, f"{clause_id}={name}"), f"Add the clause {clause_id}, if you want that rule"))
+    if not chosen:
+        variant = versions.tried[0]
+        steps.append(
+            (_command(folder, f"{variant.own[0]}={variant.name}"), "Take a wording that you prefer all the same")
+        )
+    again = f"ratify variants {shlex.quote(str(folder))}"
+    steps.append((again, "Then try what you took together, with the same options; the former policy.md is a variant"))
+    return steps
+
+
+def _is_reworded(best: Best, versions: Versions) -> bool:
+    return best.clause_id not in versions.yardstick.clause_ids or versions.rewords(best.name, best.clause_id)
+
+
+def _judged(bench: Bench, clause_id: str) -> str:
+    if bench.project.suite.guide(clause_id).check:
+        return "put to the model there, and judged in every version by its check"
+    if bench.measuring.judge:
+        return "put to the model there, and judged in every version by the judge"
+    return "put to the model there; nobody can judge it (no check in scenarios.yaml, no --judge)"
+
+
+def _asked(clause: Clause) -> str:
+    """A clause's words as a model sees them: its text, and the worked examples beneath."""
+    examples = [f'Example: "{item.query}" → "{item.sentence}"' for item in clause.examples]
+    return "\n".join([clause.text, *examples])
+
+
+def _pair(pair: Together) -> str:
+    ways = [f"{n} {way}" for n, way in ((pair.alike, "alike"), (pair.against, "against each other")) if n]
+    first, second = pair.clause_ids
+    return f"{first} and {second} both moved on {pair.alike + pair.against} scenarios, {' and '.join(ways)}"
+
+
+def _command(folder: Path, *words: str) -> str:
+    return shlex.join(["ratify", "variants", str(folder), "--take", *words])
+
+
+def _the(name: str) -> str:
+    return "the draft" if name == DRAFT else name
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

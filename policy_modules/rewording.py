@@ -1,0 +1,210 @@
+"""Proposers: where a clause's next form comes from.
+
+* A capable model is helped by wording: a refiner model rewords the clause, puts it in two, or adds
+  a worked example.
+* A model as small as the embedded one is not: it is given the authors' worked examples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prefect_ratify.budget import Spending
+from prefect_ratify.call_store import CallStore
+from prefect_ratify.language_models import LanguageModel
+from prefect_ratify.policy import polarity_of
+from prefect_ratify.policy_modules.answer_fields import fields_of
+from prefect_ratify.policy_modules.guards import grams_of, why_refused
+from prefect_ratify.policy_modules.models import Prompt
+from prefect_ratify.records import (
+    Clause,
+    ClauseChange,
+    Failure,
+    Policy,
+    Refusal,
+    Sampling,
+    Scenario,
+    WorkedExample,
+    digest,
+)
+from prefect_ratify.scenarios.precedents import Ruling
+
+SAMPLING = Sampling(temperature=1.0, max_tokens=500)
+SHOWN_FAILURES = 4
+SHOWN_OF_A_RULING = {"query", "response", "outcome", "reason", "by"}
+AUTHORS = "authors' worked examples"
+REFINER = "refiner model"
+
+Parts = tuple[Clause, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A clause to be improved: as drafted, as it is now, what it failed on, and how often that was tried."""
+
+    draft: Clause
+    current: Parts
+    failures: Sequence[Failure] = ()
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A clause's next form. `adds` is what a judge says that it asks for beyond the draft."""
+
+    parts: Parts
+    proposer: str
+    adds: str = ""
+
+
+# A proposer gives a clause's next form, a refusal of what it found, or None where it knows nothing.
+Proposer = Callable[[Task], Proposal | Refusal | None]
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """A model that rewords, what it is told, and who looks over its shoulder.
+
+    `told` is what the policy says for every clause (its definitions); `rulings` gives the people's
+    rulings that bear on a clause; `keeps_intent` asks a judge for what a wording lacks and adds.
+    """
+
+    model: LanguageModel
+    store: CallStore
+    scenarios: Sequence[Scenario]
+    comments: Sequence[str] = ()
+    told: str = ""
+    rulings: Callable[[Task], Sequence[Ruling]] = lambda task: ()
+    keeps_intent: Callable[[Clause, str], tuple[str, str]] = lambda draft, text: ("", "")
+    spending: Spending | None = None
+
+
+def add_examples(examples: Mapping[str, tuple[WorkedExample, ...]]) -> Proposer:
+    """Propose a clause with its authors' worked examples, once."""
+
+    def propose(task: Task) -> Proposal | None:
+        given = examples.get(task.draft.id, ())
+        first, *others = task.current
+        if not given or first.examples == given:
+            return None
+        return Proposal((first.model_copy(update={"examples": given}), *others), AUTHORS)
+
+    return propose
+
+
+def reword(by: Refiner) -> Proposer:
+    """Propose what a model makes of a clause: reworded, in two parts, or with one more worked example.
+
+    It sees the draft, its notes, the policy's definitions, the rulings and comments of people, and
+    the failures with the judge's reasons. What the guards do not let pass is a Refusal.
+    """
+    from prefect_ratify.policy_modules.signatures import RefineClause
+
+    prompt, known = Prompt(RefineClause, SAMPLING), grams_of(by.scenarios)
+
+    def propose(task: Task) -> Proposal | Refusal | None:
+        call = prompt.call(_shown(task, by)).model_copy(update={"seed": task.attempt})
+        answer = by.store.complete(by.model, [call], spending=by.spending)[0]
+        if answer.error:
+            return Refusal(clause_id=task.draft.id, texts=(), why=f"the refiner gave no answer ({answer.error})")
+        parts = _parts(fields_of(answer.text, RefineClause.output_fields), task)
+        if parts == task.current:
+            return None
+        why, adds = why_refused(parts, task.draft, known), ""
+        if not why:
+            missing, adds = by.keeps_intent(task.draft, " ".join(part.text for part in parts))
+            why = f"a judge says that it drops: {missing}" if missing else ""
+        if why:
+            return Refusal(clause_id=task.draft.id, texts=tuple(part.text for part in parts), why=why)
+        return Proposal(parts, REFINER, adds)
+
+    return propose
+
+
+def amend(
+    draft: Policy, start: Policy, propose: Proposer, asked: Sequence[str]
+) -> tuple[Policy, list[ClauseChange], list[Refusal]]:
+    """Let a refiner amend the clauses as people asked; returns the policy, what changed, and what was refused.
+
+    A comment that names clauses by their ids concerns those, any other comment all of them.
+    """
+    changes, refusals = list[ClauseChange](), list[Refusal]()
+    form = {clause.id: start.parts(clause.id) for clause in draft.clauses}
+    for clause_id in _concerned(draft, asked):
+        proposal = propose(Task(draft.clause(clause_id), form[clause_id]))
+        if isinstance(proposal, Refusal):
+            refusals.append(proposal)
+        elif proposal is not None:
+            changes.append(
+                ClauseChange(
+                    clause_id=clause_id,
+                    old=form[clause_id],
+                    new=proposal.parts,
+                    why="asked for at a gate",
+                    comments=tuple(asked),
+                    proposer=proposal.proposer,
+                    adds=proposal.adds,
+                )
+            )
+            form[clause_id] = proposal.parts
+    return assembled(draft, form), changes, refusals
+
+
+def assembled(draft: Policy, form: Mapping[str, Parts]) -> Policy:
+    """The draft with each clause in its present form; the draft itself where none has changed."""
+    clauses = tuple(part for clause in draft.clauses for part in form[clause.id])
+    if clauses == draft.clauses:
+        return draft
+    return draft.model_copy(update={"clauses": clauses, "parent": digest(draft)})
+
+
+def _concerned(draft: Policy, asked: Sequence[str]) -> list[str]:
+    concerned: set[str] = set()
+    for text in asked:
+        named = [clause_id for clause_id in draft.clause_ids if re.search(rf"\b{re.escape(clause_id)}\b", text)]
+        concerned.update(named or draft.clause_ids)
+    return [clause_id for clause_id in draft.clause_ids if clause_id in concerned]
+
+
+def _shown(task: Task, by: Refiner) -> dict[str, str]:
+    from prefect_ratify.policy_modules.signatures import fenced
+
+    failures = (
+        fenced(f"Request: {f.query}\nResponse: {f.response}\nWhy not: {f.reason}")
+        for f in task.failures[:SHOWN_FAILURES]
+    )
+    return {
+        "draft": task.draft.text,
+        "current": "\n".join(part.text for part in task.current),
+        "notes": _lines(task.draft.notes, "none"),
+        "definitions": by.told or "none",
+        "rulings": _lines((fenced(r.model_dump_json(include=SHOWN_OF_A_RULING)) for r in by.rulings(task)), "none"),
+        "asked": _lines(by.comments, "nothing"),
+        "failures": _lines(failures, "none"),
+    }
+
+
+def _lines(texts: Iterable[str], otherwise: str) -> str:
+    return "\n\n".join(texts) or otherwise
+
+
+def _parts(said: Mapping[str, str], task: Task) -> Parts:
+    """The clause as a model has put it; its own polarity, notes and examples go with it."""
+    first = task.current[0]
+    examples = first.examples
+    if _given(said["example_query"]) and _given(said["example_sentence"]):
+        new = WorkedExample(query=said["example_query"].strip('"'), sentence=said["example_sentence"].strip('"'))
+        examples = examples if new in examples else (*examples, new)
+    texts = [said["clause"], *([said["second_clause"]] if _given(said["second_clause"]) else [])]
+    parts = [first.model_copy(update={"text": texts[0], "polarity": polarity_of(texts[0]), "examples": examples})]
+    parts += [
+        Clause(id=f"{task.draft.id}/{number}", text=text, polarity=polarity_of(text))
+        for number, text in enumerate(texts[1:], start=2)
+    ]
+    return tuple(parts)
+
+
+def _given(text: str) -> bool:
+    return text.strip(" .\"'").lower() not in {"", "none", "nothing", "n/a", "empty", "-"}
