@@ -8,11 +8,11 @@ from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.gate_picture import comparison_picture
 from prefect_ratify.flows.markdown import escaped, listing, percent
-from prefect_ratify.flows.policy_evidence import judges_words, policy_details, policy_summary, pulling_apart
+from prefect_ratify.flows.policy_evidence import policy_details, policy_summary, pulling_apart
 from prefect_ratify.flows.prototype import Gaps
 from prefect_ratify.flows.refine import prototyped
 from prefect_ratify.flows.regression_words import RULINGS, arrow, cautions, findable
-from prefect_ratify.flows.report import signed
+from prefect_ratify.flows.report import judge_words, signed
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.records import Demonstration, LedgerEntry, Response, Verdict, digest
 from prefect_ratify.scenarios.comparing import ALL, Comparison, rates
@@ -171,8 +171,8 @@ def _draft_summary(run: Run) -> str:
     lines += ["", f"Scenarios that no clause covers: {', '.join(gaps.uncovered) or 'none'}."]
     if gaps.pulling_apart:
         lines.append(f"Scenarios on which clauses pull apart: {', '.join(gaps.pulling_apart)}.")
-    if words := judges_words(run):
-        lines += ["", words]
+    if words := judge_words(run):
+        lines += ["", listing(words)]
     if gaps.undecided_clauses:
         lines.append(f"Nobody can decide these clauses (no check, no judge): {', '.join(gaps.undecided_clauses)}.")
     return "\n".join(lines)

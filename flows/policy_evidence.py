@@ -9,6 +9,7 @@ from prefect_ratify.flows.markdown import escaped, listing, percent, points, tab
 from prefect_ratify.flows.proposed import FILE as PROPOSALS
 from prefect_ratify.flows.refine import CONFLICTS, Refinement, refined_policy
 from prefect_ratify.flows.regress import BySplit
+from prefect_ratify.flows.report import judge_words
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.word_difference import word_difference
 from prefect_ratify.policy_modules.proposing import ProposedClause
@@ -26,7 +27,7 @@ def policy_summary(run: Run) -> str:
     """Which policy stands and why, on the scenarios it was chosen by and on the others, and what it took."""
     outcome = read_record(run.stage_folder("refine") / "refinement.json", Refinement)
     stands = f"{'The draft' if outcome.draft_stands else 'The refined policy'} stands: {escaped(outcome.why)}."
-    return "\n\n".join(part for part in (stands, judges_words(run), _by_split(run), _taken(outcome)) if part)
+    return "\n\n".join(part for part in (stands, listing(judge_words(run)), _by_split(run), _taken(outcome)) if part)
 
 
 def policy_details(run: Run) -> str:
@@ -159,14 +160,6 @@ def _named(scenario_ids: Sequence[str]) -> str:
     shown = ", ".join(escaped(name) for name in scenario_ids[:SHOWN_CASES])
     more = len(scenario_ids) - SHOWN_CASES
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def judges_words(run: Run) -> str:
-    """Where a judge may not decide, and where nobody knows what it is worth; empty where none is asked."""
-    policy, suite = run.project.policy, run.project.suite
-    clauses = tuple(clause for clause in policy.clauses if suite.guide(clause.id).check is None)
-    names = [judge.model.name for judge in run.judges()] if clauses and run.settings.models.judge else []
-    return listing(run.project.calibration.words(policy.model_copy(update={"clauses": clauses}), names))
 
 
 def marked(old: str, new: str) -> str:

@@ -12,12 +12,13 @@ from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.ledger import head_digest, read_ledger
 from prefect_ratify.flows.refine import Refinement, refined_policy
+from prefect_ratify.flows.regress import BySplit
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.records import digest
-from prefect_ratify.scenarios.comparing import Comparison, Rate
+from prefect_ratify.records import ClauseChange, digest
+from prefect_ratify.scenarios.comparing import ALL, Comparison, Rate
 from prefect_ratify.scenarios.judging import EXPECTATION
 from prefect_ratify.scenarios.statistics import Interval
-from prefect_ratify.store import read_json, read_record, write_json, write_text
+from prefect_ratify.store import read_json, read_record, read_records, write_json, write_text
 
 
 def write_report(run: Run) -> Path:
@@ -53,6 +54,11 @@ def report_numbers(run: Run) -> dict[str, Any]:
             *_differences(final.comparisons, "checks"),
             *_differences(final.audit_comparisons, "audit"),
         ],
+        "lineage": [
+            change.model_dump(mode="json")
+            for change in read_records(run.stage_folder("refine") / "lineage.jsonl", ClauseChange)
+        ],
+        "refined_by_split": _by_split(run),
         "refinement": read_record(run.stage_folder("refine") / "refinement.json", Refinement).model_dump(
             mode="json", exclude={"development": {"cells"}}
         ),
@@ -88,6 +94,7 @@ def limits(run: Run) -> list[str]:
         found.append(
             f"Two models are compared: base and finetuned are {models.student}; what is prompted is {models.responder}."
         )
+    found += judge_words(run)
     if not models.critic:
         found.append(
             "The training answers were composed sentence by sentence from worked examples, and partly from the "
@@ -101,6 +108,20 @@ def limits(run: Run) -> list[str]:
     if run.settings.scenario_limit:
         found.append(f"Only {run.settings.scenario_limit} scenarios of each split were used (--limit).")
     return found
+
+
+def judge_words(run: Run) -> list[str]:
+    """Where a judge may not decide, and where nobody knows what it is worth; nothing where none is asked."""
+    policy, suite = run.project.policy, run.project.suite
+    clauses = tuple(clause for clause in policy.clauses if suite.guide(clause.id).check is None)
+    names = [name.strip() for name in run.settings.models.judge.split(",") if name.strip()] if clauses else []
+    return run.project.calibration.words(policy.model_copy(update={"clauses": clauses}), names)
+
+
+def _by_split(run: Run) -> dict[str, Any]:
+    splits = read_record(run.stage_folder("regress") / "by_split.json", BySplit)
+    both = {"develop": splits.develop, "held_out": splits.held_out}
+    return {name: next(d for d in _differences([each], "") if d["clause"] == ALL) for name, each in both.items()}
 
 
 def _cut_answers(final: Final) -> str:

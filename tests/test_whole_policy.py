@@ -40,6 +40,8 @@ FEW = SCENARIOS[:12]
 BOTH = ["copro", "miprov2"]
 PHRASES = sorted(phrase for behaviour in BEHAVIOURS.values() for phrase in behaviour.phrases)
 
+pytestmark = pytest.mark.model  # loads DSPy and its optimisers
+
 
 class Follower:
     """Answers as a test says: how many of the six clauses a wording upholds, or what verdict all have."""
