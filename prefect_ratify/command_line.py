@@ -9,10 +9,11 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefect_ratify.arguments import ROLES, parser
 from prefect_ratify.errors import InputError, RatifyError, one_line
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ ENVIRONMENT = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (2 for wrong input, 1 for a run that cannot go on)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if _machine_is_busy():
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     warnings.filterwarnings("ignore")
     try:
-        status: int = options.command(options)
+        status: int = COMMANDS[options.command](options)
         return status
     except RatifyError as error:
         print(f"ratify: {error}", file=sys.stderr)
@@ -64,193 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _machine_is_busy() -> bool:
     return hasattr(os, "getloadavg") and os.getloadavg()[0] >= (os.cpu_count() or 1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ratify",
-        description="Carry a group's draft policy to a finetuned model, with people approving every step.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    init = commands.add_parser("init", help="make a project folder to edit")
-    init.add_argument("folder", type=Path)
-    init.add_argument("--example", default="starter", help="which shipped project to copy (starter, legal-advice)")
-    init.set_defaults(command=_init)
-
-    check = commands.add_parser("check", help="say what is wrong with a project's files")
-    check.add_argument("folder", type=Path)
-    check.set_defaults(command=_check)
-
-    trial = commands.add_parser("try", help="one query, side by side: without the policy, draft, refined, finetuned")
-    trial.add_argument("folder", type=Path)
-    what = trial.add_mutually_exclusive_group(required=True)
-    what.add_argument("query", nargs="?")
-    what.add_argument("--watch", action="store_true", help="run the scenarios again after every edit")
-    _add_models(trial)
-    trial.set_defaults(command=_try)
-
-    run = commands.add_parser("run", help="the whole path, in Prefect; stops at each gate")
-    run.add_argument("folder", type=Path)
-    run.add_argument("--fresh", action="store_true", help="start a new run even where one of the same inputs is there")
-    run.add_argument("--unattended", action="store_true", help="ask nobody at the gates (the report says so, in red)")
-    run.add_argument("--samples", type=_positive, help="answers for each held-out scenario and condition (default: 4)")
-    run.add_argument("--seed", type=int, help="of all sampling and training (default: 0)")
-    run.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
-    run.add_argument("--limit", type=_positive, help="use only so many scenarios of each split, for a quick try")
-    run.add_argument("--refine-calls", type=_positive, metavar="N", help="refinement makes at most so many calls")
-    run.add_argument("--refine-dollars", type=_amount, metavar="N", help="… and costs at most so much")
-    run.add_argument(
-        "--refine-with",
-        choices=["clauses", "gepa", "miprov2"],
-        help="clause by clause (default), the same by GEPA, or the policy as a whole by DSPy's MIPROv2",
-    )
-    run.add_argument("--sft-steps", type=_positive, help="at most so many steps of supervised finetuning")
-    _add_models(run)
-    run.set_defaults(command=_run)
-
-    regress = commands.add_parser("regress", help="compare two or more policies, models or prompting styles")
-    regress.add_argument("folder", type=Path)
-    regress.add_argument("subject", nargs="?", default="draft", metavar="WHAT", help="what is asked about (draft)")
-    regress.add_argument(
-        "--against",
-        action="append",
-        required=True,
-        metavar="WHAT",
-        help="base, draft, refined, examples, finetuned (…@RUN), a run, a policy file, git:REVISION, a model, "
-        "'… on MODEL'; give it several times for a matrix",
-    )
-    regress.add_argument("--rule", default="", help="what may not get worse (default: that of stakeholders.yaml)")
-    regress.add_argument("--strict", action="store_true", help="a rule that is not shown to be kept counts as broken")
-    _add_measuring(regress)
-    regress.set_defaults(command=_regress)
-
-    variants = commands.add_parser("variants", help="try several drafts side by side, and take clauses from each")
-    variants.add_argument("folder", type=Path)
-    variants.add_argument(
-        "--take",
-        nargs="+",
-        metavar="CLAUSE=VARIANT",
-        help="ask nothing, and write policy.md anew with these clauses (or VARIANT, for all of its clauses)",
-    )
-    _add_measuring(variants)
-    variants.set_defaults(command=_variants)
-
-    attacking = commands.add_parser("attack", help="try hostile text (injections) on the checks and judges")
-    attacking.add_argument("folder", type=Path)
-    attacking.add_argument("--judge", action="append", default=[], metavar="MODEL", help="also this judge; repeatable")
-    attacking.add_argument("--clause", default="", metavar="ID", help="only responses that break this clause")
-    attacking.add_argument("--limit", type=_positive, default=2, help="responses a judge gets with each (default: 2)")
-    attacking.add_argument("--markdown", type=Path, metavar="FILE", help="write the result as Markdown too")
-    attacking.set_defaults(command=_attack)
-
-    labelling = commands.add_parser("label", help="say whether responses keep clauses, without seeing any verdict")
-    labelling.add_argument("folder", type=Path)
-    labelling.add_argument("--by", default="", metavar="NAME", help="who labels (default: your login name)")
-    labelling.add_argument("--run", default="", help="whose responses (default: the last run's)")
-    labelling.add_argument("--responses", type=Path, metavar="FILE", help="JSONL with scenario_id and response instead")
-    labelling.add_argument("--clause", default="", metavar="ID", help="only this clause")
-    labelling.add_argument("--split", choices=["develop", "held_out"], default="develop")
-    labelling.add_argument("--count", type=_positive, default=40, help="labels in this sitting (default: 40)")
-    labelling.set_defaults(command=_label)
-
-    calibrating = commands.add_parser("calibrate", help="hold judges and checks against people's labels")
-    calibrating.add_argument("folder", type=Path)
-    calibrating.add_argument("labels", type=Path, nargs="?", help="CSV or JSONL (default: labels.jsonl of the project)")
-    calibrating.add_argument("--judge", action="append", default=[], metavar="MODEL", help="a judge; repeatable")
-    calibrating.add_argument("--markdown", type=Path, metavar="FILE", help="write every disagreement, to discuss")
-    calibrating.set_defaults(command=_calibrate)
-
-    importing = commands.add_parser("import", help="take scenarios from elsewhere into a project")
-    kinds = importing.add_subparsers(required=True, metavar="KIND")
-    scenarios = kinds.add_parser("scenarios", help="of a CSV, JSONL, data set, Inspect AI log or promptfoo file")
-    scenarios.add_argument("source")
-    scenarios.add_argument("--to", dest="folder", type=Path, required=True, metavar="PROJECT")
-    scenarios.add_argument("--format", choices=["csv", "jsonl", "dataset", "inspect", "promptfoo"], default=None)
-    scenarios.set_defaults(command=_import_scenarios)
-
-    exporting = commands.add_parser("export", help="write a suite for another tool")
-    tools = exporting.add_subparsers(required=True, metavar="TOOL")
-    inspect = tools.add_parser("inspect", help="a task file that Inspect AI runs")
-    inspect.add_argument("folder", type=Path)
-    inspect.add_argument("target", type=Path, metavar="FILE.py")
-    inspect.add_argument("--split", choices=["develop", "held_out", "all"], default="held_out")
-    inspect.set_defaults(command=_export_inspect)
-
-    approve = commands.add_parser("approve", help="answer the gate that a run waits at")
-    approve.add_argument("folder", type=Path)
-    approve.add_argument("--decision", choices=["approve", "request changes", "reject"])
-    approve.add_argument("--approver", help="your name")
-    approve.add_argument("--code", help="the one-time code that your authenticator app shows")
-    approve.add_argument("--comment", default=None)
-    approve.add_argument("--run", default="", help="which run, where more than one waits (default: the last)")
-    approve.set_defaults(command=_approve)
-
-    gates = commands.add_parser("gates", help="list the gates that wait, for whom and since when")
-    gates.add_argument("folder", type=Path, nargs="+")
-    gates.set_defaults(command=_gates)
-
-    enroll = commands.add_parser("enroll", help="give a person one-time codes, by an authenticator app")
-    enroll.add_argument("name")
-    enroll.add_argument("--png", type=Path, metavar="FILE", help="also write the QR code as a picture")
-    enroll.add_argument("--replace", action="store_true", help="make new codes; the old ones stop working")
-    enroll.set_defaults(command=_enroll)
-
-    serve = commands.add_parser("serve", help="start a server, the deployment and its worker on this machine")
-    serve.add_argument("folder", type=Path, nargs="?", help="the project that the form proposes")
-    serve.add_argument("--notify", default="", metavar="BLOCK", help="a notification block, such as slack-webhook/team")
-    serve.add_argument("--webhook", default="", metavar="URL", help="gets a message when a gate waits")
-    serve.add_argument("--runs", type=_positive, default=2, help="so many work at once (default: 2)")
-    serve.set_defaults(command=_serve)
-
-    ledger = commands.add_parser("ledger", help="check a run's record of decisions")
-    actions = ledger.add_subparsers(required=True, metavar="ACTION")
-    verify = actions.add_parser("verify", help="say in one line whether it is whole, and the evidence unchanged")
-    verify.add_argument("folder", type=Path)
-    verify.add_argument("--run", default="", help="which run (default: the last)")
-    verify.add_argument("--head", default="", help="a published digest that the ledger must end in")
-    verify.set_defaults(command=_verify)
-
-    report = commands.add_parser("report", help="write the HTML report of the last run")
-    report.add_argument("folder", type=Path)
-    report.set_defaults(command=_report)
-    return parser
-
-
-ROLES = {
-    "responder": "follows the policy as a prompt",
-    "judge": "decides clauses that have no check; given several times, or as A,B, they vote",
-    "critic": "criticises and revises training answers",
-    "refiner": "rewords clauses",
-    "student": "is finetuned (local)",
-    "embedder": "finds similar precedents (minilm, or a LiteLLM name; without one, shared words do)",
-}
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    for role in ROLES:
-        _add_model(parser, role)
-
-
-def _add_model(parser: argparse.ArgumentParser, role: str) -> None:
-    action = "append" if role == "judge" else "store"
-    parser.add_argument(f"--{role}", action=action, metavar="MODEL", help=f"the model that {ROLES[role]}")
-
-
-def _add_measuring(parser: argparse.ArgumentParser) -> None:
-    """How versions are measured, and where what comes of it is written."""
-    parser.add_argument("--dry-run", action="store_true", help="say how many calls it takes, and make none")
-    parser.add_argument("--split", default="", choices=["develop", "held_out", "all"])
-    parser.add_argument("--samples", type=_positive, help="answers for each scenario and condition (default: 1)")
-    parser.add_argument("--seed", type=int, help="of all sampling (default: 0)")
-    parser.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
-    parser.add_argument("--limit", type=_positive, help="use only so many scenarios, for a quick try")
-    for unit, kind in (("calls", _positive), ("tokens", _positive), ("dollars", _amount)):
-        parser.add_argument(f"--budget-{unit}", type=kind, metavar="N", help=f"stop after so many {unit}")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, with every answer")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request's comment")
-    for role in ("responder", "judge", "embedder"):
-        _add_model(parser, role)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -570,19 +384,25 @@ def _asked(question: str) -> str:
         ) from None
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _amount(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "init": _init,
+    "check": _check,
+    "try": _try,
+    "run": _run,
+    "regress": _regress,
+    "variants": _variants,
+    "attack": _attack,
+    "label": _label,
+    "calibrate": _calibrate,
+    "import_scenarios": _import_scenarios,
+    "export_inspect": _export_inspect,
+    "approve": _approve,
+    "gates": _gates,
+    "enroll": _enroll,
+    "serve": _serve,
+    "verify": _verify,
+    "report": _report,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_ratify.arguments import parser
 from prefect_ratify.budget import Budget, Spending
 from prefect_ratify.call_store import CallStore, call_key
-from prefect_ratify.command_line import _parser, _settings
+from prefect_ratify.command_line import _settings
 from prefect_ratify.errors import InputError
 from prefect_ratify.event_loop import run as run_async
 from prefect_ratify.flows.run_folder import Run, Settings, load_project, plan_run
@@ -239,9 +240,9 @@ def test_a_judge_without_a_name_or_with_two_votes_is_refused(names: str) -> None
 @pytest.mark.parametrize("options", [["--judge", "x/a", "--judge", "x/b"], ["--judge", "x/a,x/b"]])
 @pytest.mark.parametrize("command", [["run", "p"], ["try", "p", "q"], ["regress", "p", "--against", "base"]])
 def test_several_judges_are_one_setting(command: list[str], options: list[str]) -> None:
-    models = _settings(_parser().parse_args([*command, *options])).models
+    models = _settings(parser().parse_args([*command, *options])).models
     assert models.judge == "x/a,x/b"
-    assert _settings(_parser().parse_args(command)).models.judge == ""
+    assert _settings(parser().parse_args(command)).models.judge == ""
 
 
 def test_a_run_opens_each_judge_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
