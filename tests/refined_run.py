@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from prefect_ratify.flows.prototype import prototype
 from prefect_ratify.flows.refine import refine
@@ -77,7 +78,7 @@ def _chance(*parts: str) -> float:
     return int(hashlib.sha256("|".join(parts).encode()).hexdigest()[:8], 16) / 16**8
 
 
-def refined(project: Path, url: str, calls: int) -> Run:
+def refined(project: Path, url: str, calls: int, **settings_too: Any) -> Run:
     """The run after its refinement."""
     os.environ["OPENAI_API_BASE"], os.environ["OPENAI_API_KEY"] = url, "sk-refined-test"
     model = "openai/scripted"
@@ -85,8 +86,7 @@ def refined(project: Path, url: str, calls: int) -> Run:
         models=Models(responder=model, judge=model, refiner=model),
         sampling=Sampling(temperature=0.0, max_tokens=60),
         refine_calls=calls or None,
-        refine_budget=24 * 40,
-        refine_selection=24,
+        **{"refine_budget": 24 * 40, "refine_selection": 24, **settings_too},
     )
     run = open_run(project, settings)
     run_stage(run, "prototype", prototype)

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from prefect_ratify.flows.evidence import details, summary
 from prefect_ratify.flows.refine import Refinement, refined_policy
-from prefect_ratify.flows.run_folder import Run, latest_run, load_project
+from prefect_ratify.flows.regress import regress
+from prefect_ratify.flows.run_folder import Run, latest_run, load_project, run_stage
+from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.clause_search import ATTEMPTS
 from prefect_ratify.records import ClauseChange, Refusal
 from prefect_ratify.store import read_record, read_records
-from tests.model_server import ModelServer, model_server
+from tests.model_server import Messages, ModelServer, model_server
 from tests.refined_run import DEVELOP, HELD_OUT, MARKER, WORDS, answer, refined, write_project
 
 pytestmark = pytest.mark.model
@@ -114,3 +117,35 @@ def test_killed_again_and_again_it_comes_to_the_same_at_the_same_cost(
         assert len({(stage / name).read_text() for stage in stages}) == 1, name
     made = sum("Say yes." not in str(request) for request in server.requests[begun:]) - BEFORE
     assert calls <= made <= calls + 64 * 2 * kills, "only what was in flight at a kill is asked again"
+
+
+def test_the_policy_gate_shows_each_clause_from_draft_to_final(undisturbed: tuple[Run, int, list[str]]) -> None:
+    run, calls, _ = undisturbed
+    if not run.stage_folder("regress").exists():
+        run_stage(run, "regress", regress)
+    shown, more = summary(run, "policy"), details(run, "policy")
+    assert "development (chosen by)" in shown and "held-out" in shown and f"took {calls} calls" in shown
+    assert MARKER not in shown + more, "who tunes a wording must not read the held-out scenarios"
+    for n in range(5):
+        assert f"### c{n}: from draft to final" in more and f"{WORDS[n]}.**" in more
+    assert "### c5" not in more and "it turns “must” into “must not”" in more
+    assert "The judge openai/scripted was not calibrated" in shown
+
+
+def test_a_policy_may_be_reworded_as_a_whole(tmp_path: Path) -> None:
+    whole = "Say in every answer that " + ", that ".join(f"the word of stone number {n} is {WORDS[n]}" for n in range(6))
+
+    def by_mipro(messages: Messages) -> str:
+        if "proposed_instruction" in str(messages):
+            return f"[[ ## proposed_instruction ## ]]\n{whole}"
+        return answer(messages)
+
+    with model_server(by_mipro) as server:
+        run = refined(write_project(tmp_path / "p"), server.url, 0, refine_with="miprov2", refine_budget=24 * 6)
+    policy = refined_policy(run)
+    assert policy.wording == whole and policy.clauses == run.project.policy.clauses
+    assert load_policy(run.stage_folder("refine") / "policy.md").wording == whole
+    (change,) = read_records(run.stage_folder("refine") / "lineage.jsonl", ClauseChange)
+    assert change.proposer == "MIPROv2" and outcome(run).development.total().finding == "better"
+    run_stage(run, "regress", regress)
+    assert "MIPROv2 reworded the policy as a whole" in details(run, "policy")
