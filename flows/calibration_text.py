@@ -79,11 +79,11 @@ def _judge(report: JudgeReport, width: int) -> Iterator[RenderableType]:
     styles = [STYLES[clause.state] for clause in report.clauses]
     yield _table(CLAUSE_COLUMNS, [clause_row(clause) for clause in report.clauses], styles)
     yield ""
-    yield from _paragraph(CONFUSION_NOTE, width)
+    yield from _paragraph(CONFUSION_NOTE, width, longest=len(CONFUSION_NOTE))
     yield _confusion(report.clauses)
     if report.judge != CHECK:
         yield ""
-        yield from _paragraph(AUC_NOTE, width)
+        yield from _paragraph(AUC_NOTE, width, longest=len(AUC_NOTE))
         yield _table(AUC_COLUMNS, [auc_row(clause) for clause in report.clauses])
     yield ""
     for sentence in sentences(report):
@@ -161,9 +161,11 @@ def _more(count: int) -> Iterator[RenderableType]:
         yield _line(f"  and {count} more: --markdown FILE has them all", "dim")
 
 
-def _paragraph(text: str, width: int, *, by: int = 2, hanging: int = 0, style: str = "") -> Iterator[Text]:
+def _paragraph(
+    text: str, width: int, *, by: int = 2, hanging: int = 0, style: str = "", longest: int = LONGEST_TEXT
+) -> Iterator[Text]:
     first, rest = " " * by, " " * (by + hanging)
-    flat = one_line(text, LONGEST_TEXT)
+    flat = one_line(text, longest)
     yield _line("\n".join(wrap(flat, width, initial_indent=first, subsequent_indent=rest)), style)
 
 

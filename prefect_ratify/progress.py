@@ -59,8 +59,12 @@ class Meter:
             parts.append(f"{self.tokens / passed:.0f} tokens/s")
         elif self.spending.tokens:
             parts.append(f"{self.spending.tokens:,} tokens")
-        if self.spending.dollars:
-            parts.append(f"${self.spending.dollars:.2f}")
+        limit = self.spending.budget
+        if limit.calls is not None:
+            parts.append(f"{self.spending.calls:,} of {limit.calls:,} calls")
+        if self.spending.dollars or limit.dollars is not None:
+            of = "" if limit.dollars is None else f" of ${limit.dollars:.2f}"
+            parts.append(f"${self.spending.dollars:.2f}{of}")
         if 0 < self.answers < needed:
             parts.append(f"about {duration(passed / self.answers * (needed - self.answers))} left")
         elif self.answers == needed:

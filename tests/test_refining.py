@@ -133,7 +133,9 @@ def test_the_policy_gate_shows_each_clause_from_draft_to_final(undisturbed: tupl
 
 
 def test_a_policy_may_be_reworded_as_a_whole(tmp_path: Path) -> None:
-    whole = "Say in every answer that " + ", that ".join(f"the word of stone number {n} is {WORDS[n]}" for n in range(6))
+    whole = "Say in every answer that " + ", that ".join(
+        f"the word of stone number {n} is {WORDS[n]}" for n in range(6)
+    )
 
     def by_mipro(messages: Messages) -> str:
         if "proposed_instruction" in str(messages):

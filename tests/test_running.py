@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prefect_ratify.budget import Budget, Spending, cost
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import RatifyError
 from prefect_ratify.policy import parse_policy
+from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion, Message, Response, Sampling, Scenario, Verdict
 from prefect_ratify.scenarios.checks import Check, Finding
 from prefect_ratify.scenarios.judging import Judgement, JudgeModel, Yardstick
@@ -173,3 +175,10 @@ def test_money_is_counted_by_the_price_map() -> None:
     # gpt-4o: 2.50 dollars for a million tokens read, and 10 for a million written
     assert cost("openai/gpt-4o", 1_000_000, 100_000) == pytest.approx(3.5)
     assert cost("openai/a-model-of-my-own", 1_000_000, 1_000_000) == 0.0
+
+
+def test_progress_shows_what_is_left_of_a_budget() -> None:
+    spending = Spending(budget=Budget(calls=1400, dollars=2.5), calls=170, dollars=0.254)
+    line = Meter("refined", 3, spending).line(time.monotonic())
+    assert "170 of 1,400 calls" in line and "$0.25 of $2.50" in line
+    assert "calls" not in Meter("refined", 3).line(time.monotonic())
