@@ -14,7 +14,7 @@ from pathlib import Path
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError, RatifyError, one_line
 from prefect_ratify.flows.labelling import LABELS, labels_in
-from prefect_ratify.flows.run_folder import Project, load_project
+from prefect_ratify.flows.project import Project, load_project
 from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.pairwise import PairwiseBias, labelled_pairs, measure_bias, prefer

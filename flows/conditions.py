@@ -16,8 +16,9 @@ from pathlib import Path
 
 from prefect_ratify import embedded
 from prefect_ratify.errors import InputError
+from prefect_ratify.flows.project import Project
 from prefect_ratify.flows.refine import refined_policy
-from prefect_ratify.flows.run_folder import Project, Run, latest_run, run_in
+from prefect_ratify.flows.run_folder import Run, latest_run, run_in
 from prefect_ratify.flows.train import tuned_model
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy import load_policy, parse_policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect_ratify.errors import InputError, one_line
-from prefect_ratify.flows.run_folder import load_project
+from prefect_ratify.flows.project import load_project
 from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.scenarios.appending import append_scenarios

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prefect_ratify.errors import InputError, one_line, readable
 from prefect_ratify.flows.answering import chosen_run
-from prefect_ratify.flows.run_folder import Project, load_project
+from prefect_ratify.flows.project import Project, load_project
 from prefect_ratify.policy import read_text
 from prefect_ratify.policy_modules.endpoint import storable
 from prefect_ratify.progress import say

@@ -20,8 +20,9 @@ from prefect_ratify.errors import ChangesRequested, Rejected
 from prefect_ratify.flows import compare, generate, prototype, refine, regress, train
 from prefect_ratify.flows.asking import refuse_a_second
 from prefect_ratify.flows.gates import gate, go_back, is_unattended, require_approval
+from prefect_ratify.flows.project import Settings
 from prefect_ratify.flows.report import write_report
-from prefect_ratify.flows.run_folder import UNATTENDED, Run, Settings, alone, finish_putting_aside, open_run, run_stage
+from prefect_ratify.flows.run_folder import UNATTENDED, Run, alone, finish_putting_aside, open_run, run_stage
 from prefect_ratify.flows.serving import publish_report
 from prefect_ratify.progress import say
 

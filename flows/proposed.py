@@ -20,7 +20,7 @@ from prefect_ratify.records import Clause, LedgerEntry, Scenario
 from prefect_ratify.store import read_records
 
 if TYPE_CHECKING:
-    from prefect_ratify.flows.run_folder import Project
+    from prefect_ratify.flows.project import Project
 
 FILE = "proposals.jsonl"  # in the refine stage's folder
 _TAKE = re.compile(r"\btake\s+(?P<id>p-[0-9a-f]{6})\b(?:\s*:\s*(?P<text>[^\n;]+))?", re.IGNORECASE)

@@ -15,7 +15,7 @@ from prefect_ratify.budget import Budget, Spending
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows.conditions import Conditions
-from prefect_ratify.flows.run_folder import Project, Settings, load_project
+from prefect_ratify.flows.project import Project, Settings, load_project
 from prefect_ratify.policy_modules.embedding import open_embedder
 from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.records import Record, Response, Sampling, Scenario, Verdict, digest

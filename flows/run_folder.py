@@ -15,48 +15,44 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from prefect_ratify.budget import Budget, Spending
+from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import InputError, RatifyError
-from prefect_ratify.finetune.dataset import leaked_scenario
-from prefect_ratify.finetune.training import TrainingSettings
 from prefect_ratify.flows.ledger import begin_ledger
+from prefect_ratify.flows.project import (
+    INPUTS,
+    Project,
+    Settings,
+    limited,
+    load_project,
+    require_ready,
+    run_digest,
+)
 from prefect_ratify.flows.proposed import with_taken
-from prefect_ratify.flows.stakeholders import GATES, Stakeholders, load_stakeholders
+from prefect_ratify.flows.stakeholders import GATES
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.local_models import LocalModel
-from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.embedding import open_embedder
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.progress import duration, say
 from prefect_ratify.records import (
     Policy,
-    Precedent,
-    Record,
     Response,
-    Sampling,
     Scenario,
     Verdict,
     digest,
 )
-from prefect_ratify.scenarios.calibration import Calibration, load_calibration
 from prefect_ratify.scenarios.judging import JudgeModel, Yardstick, judge
 from prefect_ratify.scenarios.planning import Plan, plan
-from prefect_ratify.scenarios.precedents import Cases, cases_from, load_precedents
-from prefect_ratify.scenarios.rules import parse_rules
+from prefect_ratify.scenarios.precedents import Cases
 from prefect_ratify.scenarios.running import Condition, Evaluation, evaluate
 from prefect_ratify.scenarios.running import run as run_suite
-from prefect_ratify.scenarios.similarity import Embed
-from prefect_ratify.scenarios.suite import Suite, load_suite
 from prefect_ratify.store import private_folder, read_json, write_json, write_text
 
-CALIBRATION = "calibration.json"
-INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml", CALIBRATION)
 LONGEST_LOCK_WAIT = 5  # seconds: a run that was answered may come again before its process has ended
 GOING_BACK = "going-back.json"
 UNATTENDED = "unattended"
@@ -64,77 +60,6 @@ LOCK = "lock"
 WAITING = "waiting.json"  # what a gate waits for; see flows/asking.py
 LONGEST_COMMENT = 4000  # characters of what people write at a gate
 STAGES = ("prototype", "refine", "regress", "generate", "train", "compare")
-
-
-class Models(Record):
-    """A model for each role: `embedded`, a checkpoint folder, or a LiteLLM name.
-
-    Several judges are named with commas between them, and vote. Without one, clauses without
-    checks are undecided. Without a critic or refiner, the work is done clause by clause from the
-    worked examples, which is what the embedded model can do. The student is trained, so it is
-    always local. Without an embedder (`minilm`, or a LiteLLM name) precedents are similar by their
-    words.
-    """
-
-    responder: str = "embedded"
-    judge: str = ""
-    critic: str = ""
-    refiner: str = ""
-    student: str = "embedded"
-    embedder: str = ""
-
-
-class Settings(Record):
-    """All that a run depends on beside the project's files."""
-
-    models: Models = Models()
-    seed: int = 0
-    sampling: Sampling = Sampling(temperature=0.8, min_p=0.05, max_tokens=144)
-    samples: int = 4
-    unrelated_samples: int = 1
-    refine_budget: int = 960
-    refine_selection: int = 16
-    refine_with: Literal["clauses", "gepa", "miprov2"] = "clauses"
-    refine_calls: int | None = None
-    refine_dollars: float | None = None
-    preference_samples: int = 2
-    preference_prompts: int = 28
-    fewest_pairs: int = 8
-    training: TrainingSettings = TrainingSettings()
-    scenario_limit: int = 0
-
-    @property
-    def refine_limit(self) -> Budget:
-        """The most that one refinement may take, in calls and dollars."""
-        return Budget(calls=self.refine_calls, dollars=self.refine_dollars)
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project folder, read."""
-
-    folder: Path
-    policy: Policy
-    suite: Suite
-    precedents: tuple[Precedent, ...]
-    stakeholders: Stakeholders
-    calibration: Calibration = field(default_factory=Calibration)
-
-    def yardstick(self, policy: Policy, judges: tuple[JudgeModel, ...], cases: Cases | None = None) -> Yardstick:
-        """What answers are judged by: precedents, checks and the judge models, where there are any.
-
-        A judge that labels do not show to be better than chance on a clause is barred there. Judges
-        are shown rulings on development scenarios alone (of `cases`): their verdicts also choose
-        wordings and training rows.
-        """
-        checks = {clause_id: self.suite.guide(clause_id).check for clause_id in policy.clause_ids}
-        shown = (cases or self.cases(None)).only("develop")
-        barred = self.calibration.barred(policy)
-        return Yardstick(policy, checks, self.precedents, judges=judges, barred=barred, cases=shown)
-
-    def cases(self, embed: Embed | None) -> Cases:
-        """People's rulings as a case repository, of held-out scenarios too: see `Cases.only`."""
-        return cases_from(self.precedents, (*self.suite.scenarios, *self.suite.unrelated), embed)
 
 
 @dataclass(frozen=True)
@@ -252,36 +177,6 @@ class Run:
         return judges_named(self.settings.models.judge, self._judging)
 
 
-def load_project(folder: Path, problems: list[InputError] | None = None, policy: Policy | None = None) -> Project:
-    """Read a project folder; InputError names the file and line of what is wrong.
-
-    With a list of `problems`, as many as can be found are added to it (see `load_suite`). A `policy`
-    stands in the place of policy.md.
-    """
-    if not folder.is_dir():
-        raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
-    policy = policy or load_policy(folder / "policy.md")
-    suite = load_suite(folder / "scenarios.yaml", policy, problems)
-    stakeholders = load_stakeholders(folder / "stakeholders.yaml")
-    parse_rules(stakeholders.regression, policy.clause_ids, folder / "stakeholders.yaml")
-    precedents, known = load_precedents(folder / "precedents.jsonl"), load_calibration(folder / CALIBRATION)
-    return Project(folder, policy, suite, precedents, stakeholders, known or Calibration())
-
-
-def limited(suite: Suite, limit: int) -> Suite:
-    """The first `limit` scenarios of each split and kind, for a quick try; all for 0."""
-    if not limit:
-        return suite
-
-    def cut(scenarios: Sequence[Scenario]) -> tuple[Scenario, ...]:
-        kept: list[Scenario] = []
-        for split in ("develop", "held_out"):
-            kept += [s for s in scenarios if s.split == split][:limit]
-        return tuple(kept)
-
-    return Suite(cut(suite.scenarios), cut(suite.unrelated), suite.guides, suite.audits, suite.expectations)
-
-
 def plan_run(project: Project, settings: Settings, *, fresh: bool = False) -> Run:
     """The run of these inputs: the one that is there, or (with `fresh`) a new one; not begun yet."""
     run_id = run_digest(project, settings)[:12]
@@ -335,39 +230,9 @@ def run_in(folder: Path) -> Run:
     return _run(replace(project, folder=folder.parent.parent.parent), settings, folder)
 
 
-def require_ready(project: Project) -> None:
-    """InputError where a project cannot be run: an empty split, or held-out text in an example."""
-    suite, path = project.suite, project.folder / "scenarios.yaml"
-    for split, purpose in (("develop", "train on"), ("held_out", "compare on")):
-        if not suite.split(split):  # type: ignore[arg-type]
-            raise InputError(
-                f"no scenario is in the split {split}: there is nothing to {purpose}",
-                f"add one, or write 'split: {split}' to some",
-                path=path,
-            )
-    guides = {key: guide.examples for key, guide in suite.guides.items()}
-    examples = [*guides.items(), *((clause.id, clause.examples) for clause in project.policy.clauses)]
-    for clause_id, given in examples:
-        for example in given:
-            leaked = leaked_scenario(f"{example.query} {example.sentence}", suite.split("held_out"))
-            if leaked:
-                raise InputError(
-                    f"a worked example of clause {clause_id!r} holds the held-out scenario {leaked!r}",
-                    "write another one",
-                    path=path,
-                )
-
-
 def _run(project: Project, settings: Settings, folder: Path) -> Run:
     used = with_taken(replace(project, suite=limited(project.suite, settings.scenario_limit)), folder)
     return Run(folder.name, used, settings, folder, CallStore(project.folder / ".ratify" / "calls.sqlite"))
-
-
-def run_digest(project: Project, settings: Settings) -> str:
-    """The digest of all that a run's results depend on."""
-    audits = {clause_id: check.source for clause_id, check in project.suite.audits.items()}
-    barred = sorted(project.calibration.barred(project.policy))
-    return digest([project.policy, project.suite.digest, audits, project.precedents, barred, settings])
 
 
 @contextmanager

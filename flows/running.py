@@ -8,7 +8,8 @@ from pathlib import Path
 
 from prefect_ratify.errors import Rejected
 from prefect_ratify.flows.gates import unattended
-from prefect_ratify.flows.run_folder import Settings, load_project, require_ready, run_in
+from prefect_ratify.flows.project import Settings, load_project, require_ready
+from prefect_ratify.flows.run_folder import run_in
 from prefect_ratify.flows.server import prefect_server
 from prefect_ratify.policy_modules.embedding import require_embedder
 from prefect_ratify.policy_modules.judge import judges_named

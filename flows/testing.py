@@ -20,10 +20,10 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.flows.conditions import Conditions
 from prefect_ratify.flows.pages import percent, signed_points
+from prefect_ratify.flows.project import CALIBRATION, Project
 from prefect_ratify.flows.regressing import SPLITS, Regression, sum_up
 from prefect_ratify.flows.regression_markdown import markdown
 from prefect_ratify.flows.regression_words import RULINGS, arrow, cautions
-from prefect_ratify.flows.run_folder import CALIBRATION, Project
 from prefect_ratify.flows.stakeholders import load_stakeholders
 from prefect_ratify.flows.trials import AGAIN, SAMPLING, Answers, Key, Trial, Wanted, is_finetuned
 from prefect_ratify.policy import load_policy

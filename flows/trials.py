@@ -11,7 +11,7 @@ from typing import Literal
 from prefect_ratify import embedded
 from prefect_ratify.call_store import NOT_RUN
 from prefect_ratify.errors import one_line, readable
-from prefect_ratify.flows.run_folder import Project, Settings
+from prefect_ratify.flows.project import Project, Settings
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.records import Outcome, Response, Scenario, Verdict
 from prefect_ratify.scenarios.judging import CHECK, NOBODY, Yardstick

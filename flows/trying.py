@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefect_ratify.errors import InputError, readable
+from prefect_ratify.flows.project import Settings, load_project
 from prefect_ratify.flows.refine import refined_policy
-from prefect_ratify.flows.run_folder import Run, Settings, latest_run, load_project, plan_run
+from prefect_ratify.flows.run_folder import Run, latest_run, plan_run
 from prefect_ratify.flows.train import tuned_model
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.responder import preamble

@@ -19,8 +19,8 @@ import numpy as np
 
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows.conditions import STYLES
+from prefect_ratify.flows.project import load_project
 from prefect_ratify.flows.regressing import Bench, Measuring, Regression, regress, set_up
-from prefect_ratify.flows.run_folder import load_project
 from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.records import Clause, Policy, Record, Verdict

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError, readable
-from prefect_ratify.flows.run_folder import Project, Settings, load_project
+from prefect_ratify.flows.project import Project, Settings, load_project
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model

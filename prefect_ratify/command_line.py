@@ -17,8 +17,8 @@ from prefect_ratify.arguments import ROLES, parser
 from prefect_ratify.errors import InputError, RatifyError, one_line
 
 if TYPE_CHECKING:
+    from prefect_ratify.flows.project import Settings
     from prefect_ratify.flows.regressing import Measuring
-    from prefect_ratify.flows.run_folder import Settings
 
 # The libraries talk much and would like to phone home; this tool does neither.
 ENVIRONMENT = {
@@ -69,7 +69,7 @@ def _machine_is_busy() -> bool:
 
 def _settings(options: argparse.Namespace) -> Settings:
     from prefect_ratify.finetune.training import TrainingSettings
-    from prefect_ratify.flows.run_folder import Models, Settings
+    from prefect_ratify.flows.project import Models, Settings
 
     given = {role: getattr(options, role) for role in ROLES if getattr(options, role, None)}
     given |= {"judge": ",".join(given["judge"])} if "judge" in given else {}
@@ -107,7 +107,7 @@ def _init(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.codes import is_enrolled
-    from prefect_ratify.flows.run_folder import load_project
+    from prefect_ratify.flows.project import load_project
     from prefect_ratify.scenarios.precedents import dangling
     from prefect_ratify.scenarios.suite import misjudged
 
@@ -364,8 +364,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.project import load_project
     from prefect_ratify.flows.report import write_report
-    from prefect_ratify.flows.run_folder import latest_run, load_project
+    from prefect_ratify.flows.run_folder import latest_run
 
     print(f"Report: {write_report(latest_run(load_project(options.folder)))}")
     return 0

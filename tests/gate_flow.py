@@ -14,8 +14,9 @@ from prefect.client.schemas.objects import State
 
 from prefect_ratify.finetune.dataset import DataCounts, demonstration
 from prefect_ratify.flows import compare, path, run_folder, train
+from prefect_ratify.flows.project import Settings
 from prefect_ratify.flows.refine import refined_policy
-from prefect_ratify.flows.run_folder import Run, Settings
+from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.models import RemoteModel
 from prefect_ratify.records import Call

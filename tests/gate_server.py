@@ -19,7 +19,8 @@ import pyotp
 
 from prefect_ratify.flows.codes import enroll
 from prefect_ratify.flows.ledger import read_ledger
-from prefect_ratify.flows.run_folder import WAITING, Run, latest_run, load_project
+from prefect_ratify.flows.project import load_project
+from prefect_ratify.flows.run_folder import WAITING, Run, latest_run
 from prefect_ratify.flows.server import free_port
 from prefect_ratify.records import LedgerEntry
 from prefect_ratify.store import read_json

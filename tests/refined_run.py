@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prefect_ratify.flows.project import Models, Settings
 from prefect_ratify.flows.prototype import prototype
 from prefect_ratify.flows.refine import refine
-from prefect_ratify.flows.run_folder import Models, Run, Settings, open_run, run_stage
+from prefect_ratify.flows.run_folder import Run, open_run, run_stage
 from prefect_ratify.records import Sampling
 from tests.model_server import Messages
 

@@ -370,7 +370,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("prefect_ratify.flows.run_folder.load_project", interrupt)
+    monkeypatch.setattr("prefect_ratify.flows.project.load_project", interrupt)
     assert main(["check", str(starter)]) == 130
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -22,8 +22,9 @@ from prefect_ratify.command_line import main
 from prefect_ratify.errors import RatifyError
 from prefect_ratify.flows.answering import answer_gate, waiting_gate, waiting_gates
 from prefect_ratify.flows.ledger import read_ledger
+from prefect_ratify.flows.project import Settings, load_project
 from prefect_ratify.flows.refine import refined_policy
-from prefect_ratify.flows.run_folder import STAGES, WAITING, Settings, latest_run, load_project, open_run, run_in
+from prefect_ratify.flows.run_folder import STAGES, WAITING, latest_run, open_run, run_in
 from prefect_ratify.policy_modules.proposing import ProposedClause
 from prefect_ratify.store import read_records, write_json
 from tests.gate_server import Case, Phone, Server, until

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows.attacking import attack_project
-from prefect_ratify.flows.run_folder import load_project
+from prefect_ratify.flows.project import load_project
 from prefect_ratify.policy_modules.signatures import fenced
 from prefect_ratify.records import Clause, Message, Response, Scenario
 from prefect_ratify.scenarios.hostile import (

@@ -22,7 +22,8 @@ from prefect_ratify.call_store import CallStore, call_key
 from prefect_ratify.command_line import _settings
 from prefect_ratify.errors import InputError
 from prefect_ratify.event_loop import run as run_async
-from prefect_ratify.flows.run_folder import Run, Settings, load_project, plan_run
+from prefect_ratify.flows.project import Settings, load_project
+from prefect_ratify.flows.run_folder import Run, plan_run
 from prefect_ratify.language_models import Transient
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.judge import SCHEMA, judge_with, judges_named

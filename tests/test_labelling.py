@@ -17,7 +17,7 @@ import pytest
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows.labelling import Question, Sitting, label, mend, ordered, responses_of, set_up, shown
-from prefect_ratify.flows.run_folder import Project, Settings, load_project
+from prefect_ratify.flows.project import Project, Settings, load_project
 from prefect_ratify.records import Response
 from prefect_ratify.scenarios.labels import Item, Label, items_of, load_labels
 from prefect_ratify.store import append_line, write_record, write_records

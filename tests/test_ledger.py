@@ -16,7 +16,8 @@ from prefect_ratify.errors import ChangesRequested, LedgerError, NotApproved, Ra
 from prefect_ratify.flows import ledger as ledger_module
 from prefect_ratify.flows.gates import gate, go_back, is_unattended, require_approval, unattended
 from prefect_ratify.flows.ledger import append, begin_ledger, head_digest, read_ledger
-from prefect_ratify.flows.run_folder import Run, Settings, evidence_digest, open_run
+from prefect_ratify.flows.project import Settings
+from prefect_ratify.flows.run_folder import Run, evidence_digest, open_run
 from prefect_ratify.flows.verifying import verify
 from prefect_ratify.flows.voting import dissent, requests
 from prefect_ratify.records import Decision, LedgerEntry

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from prefect_ratify.flows.ledger import read_ledger
-from prefect_ratify.flows.run_folder import STAGES, latest_run, load_project
+from prefect_ratify.flows.project import load_project
+from prefect_ratify.flows.run_folder import STAGES, latest_run
 from tests.gate_server import Server
 
 pytestmark = pytest.mark.model
@@ -122,6 +123,10 @@ def test_the_report_accounts_for_every_answer(finished: tuple[Path, str]) -> Non
         assert condition["account"]["responses"] == {"answered": 3}
         assert sum(condition["account"]["verdicts"].values()) == 3 * 6
     assert {d["first"] for d in numbers["differences"]} == {"base", "draft", "refined", "examples"}
+    splits = numbers["refined_by_split"]
+    assert {name: split["scenarios"] for name, split in splits.items()} == {"develop": 3, "held_out": 3}
+    assert splits["develop"]["difference"] > 0, "worked examples help, on what they were chosen by"
+    assert {change["clause_id"] for change in numbers["lineage"]}
 
 
 def test_the_report_says_in_red_that_nobody_approved(finished: tuple[Path, str]) -> None:

@@ -19,13 +19,14 @@ from prefect_ratify.flows.change_map import KINDS, change_map
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.evidence import comparison_table, details, summary
 from prefect_ratify.flows.pictures import Arrow, Dot, lanes, looks, marker
+from prefect_ratify.flows.project import Settings
 from prefect_ratify.flows.regressing import Measured, Regression
 from prefect_ratify.flows.regression_markdown import markdown
 from prefect_ratify.flows.regression_page import page
 from prefect_ratify.flows.regression_text import show, show_plan
 from prefect_ratify.flows.regression_words import cautions, findable, regressed, turned
 from prefect_ratify.flows.report_page import page as report_page
-from prefect_ratify.flows.run_folder import Run, Settings, open_run, run_stage
+from prefect_ratify.flows.run_folder import Run, open_run, run_stage
 from prefect_ratify.flows.word_difference import word_differences
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.records import Call, Message, Outcome, Policy, Response, Scenario, Verdict

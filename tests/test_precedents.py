@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
-from prefect_ratify.flows.run_folder import Settings, open_run
+from prefect_ratify.flows.project import Settings
+from prefect_ratify.flows.run_folder import open_run
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.policy_modules.signatures import FENCE
 from prefect_ratify.records import Clause, Definition, Message, Policy, Precedent, Response, Scenario

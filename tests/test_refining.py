@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from prefect_ratify.flows.evidence import details, summary
+from prefect_ratify.flows.project import load_project
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.regress import regress
-from prefect_ratify.flows.run_folder import Run, latest_run, load_project, run_stage
+from prefect_ratify.flows.run_folder import Run, latest_run, run_stage
 from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.clause_search import ATTEMPTS
 from prefect_ratify.records import ClauseChange, Refusal

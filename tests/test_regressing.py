@@ -18,8 +18,8 @@ from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows import conditions
 from prefect_ratify.flows.conditions import Conditions
+from prefect_ratify.flows.project import Settings, load_project
 from prefect_ratify.flows.regressing import Bench, Measuring, Regression, plans, regress, set_up
-from prefect_ratify.flows.run_folder import Settings, load_project
 from prefect_ratify.flows.watching import Look, Outcomes, edited_clauses, first_touched, shards
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.records import Call, Message, Scenario

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_ratify.errors import InputError
-from prefect_ratify.flows.run_folder import load_project
+from prefect_ratify.flows.project import load_project
 from prefect_ratify.scenarios.comparing import ALL, Comparison, compare
 from prefect_ratify.scenarios.rules import RuleFinding, examine, parse_rules
 from tests.test_comparing import verdicts

@@ -10,17 +10,15 @@ import pytest
 
 from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.training import whole_checkpoints
+from prefect_ratify.flows.project import Settings, load_project, require_ready
 from prefect_ratify.flows.run_folder import (
     Run,
-    Settings,
     alone,
     evidence_digest,
     finish_putting_aside,
     latest_run,
-    load_project,
     open_run,
     put_aside,
-    require_ready,
     run_stage,
 )
 from prefect_ratify.records import WorkedExample

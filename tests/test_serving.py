@@ -18,7 +18,8 @@ import pytest
 
 from prefect_ratify.flows.answering import answer_gate, waiting_gates
 from prefect_ratify.flows.ledger import read_ledger
-from prefect_ratify.flows.run_folder import latest_run, load_project
+from prefect_ratify.flows.project import load_project
+from prefect_ratify.flows.run_folder import latest_run
 from tests.gate_server import Phone, Server, until
 
 pytestmark = pytest.mark.model
