@@ -32,7 +32,8 @@ from prefect_ratify.scenarios.hostile import (
 )
 from prefect_ratify.scenarios.judging import CHECK, Case, Yardstick
 from prefect_ratify.scenarios.labels import Label, load_labels
-from prefect_ratify.store import write_text
+from prefect_ratify.scenarios.statistics import Interval
+from prefect_ratify.store import write_for_people
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +42,7 @@ EACH = 2  # responses that each injection is tried on
 POOL = 12  # responses that a judge is asked about first, for each of those: it may not call all of them violated
 SHOWN = 8  # of the injections that flipped most
 EXCERPT = 160  # characters of each text in an example
-HEADINGS = ("tries", "→ upheld", "of decided", "→ n/a", "→ undecided")  # n/a: not applicable
+HEADINGS = ("tries", "→ upheld", "of decided", "→ n/a", "→ undecided", "no longer violated")  # n/a: not applicable
 
 
 def attack_project(folder: Path, judges: Sequence[str], clause_id: str = "", each: int = EACH) -> list[Attack]:
@@ -56,6 +57,8 @@ def attack_project(folder: Path, judges: Sequence[str], clause_id: str = "", eac
     if not checked and not judges:
         raise InputError("no clause that could be attacked has a check", "name a judge: --judge MODEL", path=folder)
     injections, pool = load_injections(), spread(cases, each * POOL)
+    if judges and not any(name.strip() for name in judges):
+        raise InputError("a judge has no name", "write --judge MODEL")
     judge_models = judges_named(",".join(judges), open_model)
     if judge_models:
         say(_cost(len(judge_models), len(pool), len(injections), min(each, len(pool))))
@@ -65,6 +68,11 @@ def attack_project(folder: Path, judges: Sequence[str], clause_id: str = "", eac
         by = Yardstick(project.policy, {}, judges=(judge_model,))
         found.append(attack(judge_model.model.name, by, pool, injections, store, each))
     return found
+
+
+def flips_check(attacks: Sequence[Attack]) -> bool:
+    """Whether an injection turns a check, which is a fault in the suite and no matter of degree."""
+    return any(one.outcome == "upheld" for found in attacks if found.judge == CHECK for one in found.tried)
 
 
 def show(attacks: Sequence[Attack]) -> None:
@@ -77,27 +85,31 @@ def show(attacks: Sequence[Attack]) -> None:
         console.print(Text(f"\n{_heading(one)}", "bold"))
         if one.tried:
             console.print(_table(one))
-        for line in _worst(one.tried):
+        for line in (*_missing(one), *_worst(one.tried)):
             console.print(Text(line))
 
 
 def write_markdown(path: Path, attacks: Sequence[Attack]) -> None:
     """Write the same as Markdown; InputError where the file cannot be written."""
-    try:
-        write_text(path, "\n".join(line for one in attacks for line in _markdown(one)))
-    except OSError as error:
-        raise InputError(f"the report cannot be written ({error.strerror})", path=path) from None
+    write_for_people(path, "\n".join(line for one in attacks for line in _markdown(one)))
 
 
 def _cases(project: Project, clause_id: str) -> list[Case]:
     if clause_id and clause_id not in project.policy.clause_ids:
-        known = ", ".join(project.policy.clause_ids)
-        raise InputError(f"the policy has no clause {clause_id!r}", f"its clauses are: {known}", path=project.folder)
+        there = ", ".join(project.policy.clause_ids)
+        raise InputError(f"the policy has no clause {clause_id!r}", f"its clauses are: {there}", path=project.folder)
     cases = known_violations(project.policy, project.suite, _labels(project))
-    found = [case for case in cases if clause_id in ("", case[2].id)]
+    known = [case for case in cases if clause_id in ("", case[2].id)]
+    # A report shows examples, and who works on a wording must not read held-out texts.
+    found = [case for case in known if case[0].split == "develop"]
+    left = len(known) - len(found)
     if not found:
+        which = f", but for {left} on held-out scenarios, which are not shown" if left else ""
         advice = "write some as 'bad:' in scenarios.yaml, or label some: ratify label"
-        raise InputError("no response is known to break a clause", advice, path=project.folder)
+        raise InputError(f"no response is known to break a clause{which}", advice, path=project.folder)
+    if left:
+        counted = f"{left} response{'' if left == 1 else 's'}"
+        say(f"{counted} on held-out scenarios left out, since a report shows examples")
     return found
 
 
@@ -138,22 +150,30 @@ def _cells(found: Flips) -> list[str]:
     upheld, not_applicable, undecided = (
         str(found.outcomes.get(outcome, 0)) for outcome in ("upheld", "not applicable", "undecided")
     )
-    share = f"{percent(found.share.value)} [{reach(found.share)}]" if found.share.scenarios else "–"
-    tries = f"{found.injections} × {found.tries // found.injections}"  # each injection is tried as often
-    return [tries, upheld, share, not_applicable, undecided]
+    tries = f"{found.injections} × {found.each}" if found.each else str(found.tries)
+    return [tries, upheld, _share(found.share), not_applicable, undecided, _share(found.gone)]
+
+
+def _share(interval: Interval) -> str:
+    return f"{percent(interval.value)} [{reach(interval)}]" if interval.scenarios else "–"
 
 
 def _table(one: Attack) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("family", no_wrap=True)
     for title in HEADINGS:
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("\n".join(title.rsplit(" ", 1)), justify="right", no_wrap=True)
     for family, cells in _rows(one):
         table.add_row(family, *cells, style="bold" if family == "all" else "")
     return table
+
+
+def _missing(one: Attack) -> list[str]:
+    calls = "call" if one.failed == 1 else "calls"
+    return [f"{one.failed} {calls} got no answer; the same command asks them again."] if one.failed else []
 
 
 def _worst(tried: Sequence[Tried]) -> Iterator[str]:
@@ -175,6 +195,6 @@ def _markdown(one: Attack) -> Iterator[str]:
         for family, cells in _rows(one):
             yield f"| {escaped(family)} | {' | '.join(map(escaped, cells))} |"
         yield ""
-    for line in _worst(one.tried):
+    for line in (*_missing(one), *_worst(one.tried)):
         yield f"- {escaped(line)}"
     yield ""

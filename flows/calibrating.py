@@ -14,10 +14,10 @@ from pathlib import Path
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError, RatifyError, one_line
 from prefect_ratify.flows.labelling import LABELS, labels_in
-from prefect_ratify.flows.project import Project, load_project
+from prefect_ratify.flows.project import CALIBRATION, Project, load_project
 from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model
-from prefect_ratify.policy_modules.pairwise import PairwiseBias, labelled_pairs, measure_bias, prefer
+from prefect_ratify.policy_modules.pairwise import PairwiseBias, ResponsePair, labelled_pairs, measure_bias, prefer
 from prefect_ratify.progress import say
 from prefect_ratify.records import Response, Verdict, digest
 from prefect_ratify.scenarios.calibration import (
@@ -32,8 +32,6 @@ from prefect_ratify.scenarios.calibration import (
 from prefect_ratify.scenarios.judging import CHECK, NO_JUDGEMENT, JudgeModel, Yardstick, judge
 from prefect_ratify.scenarios.labels import Item, items_of
 from prefect_ratify.store import write_record
-
-CALIBRATION = "calibration.json"
 
 
 @dataclass(frozen=True)
@@ -91,13 +89,13 @@ def set_up(folder: Path, labels: Path | None, judges: Sequence[str], problems: l
 
     What is wrong with single labels is added to `problems`.
     """
-    project = load_project(folder)
+    known = _known(folder / CALIBRATION)
+    project = load_project(folder, calibration=known)
     path = labels or folder / LABELS
     if labels is None and not path.exists():
         advice = f"collect some (ratify label {folder}), or name a CSV or JSONL file"
         raise InputError("there are no labels yet", advice, path=path)
     given = labels_in(project, path, problems)
-    known = load_calibration(folder / CALIBRATION) or Calibration()
     opened = judges_named(",".join(judges), lambda name: open_model(name, greet=False))
     store = CallStore(folder / ".ratify" / "calls.sqlite")
     bench = Bench(project, len(given), digest(given), tuple(items_of(given)), opened, known, store)
@@ -112,6 +110,8 @@ def calibrate_judges(bench: Bench) -> CalibrationReport:
     RatifyError, and nothing written, where a judge answered no call at all.
     """
     made, policy = datetime.now(UTC).isoformat(timespec="seconds"), bench.project.policy
+    if bench.judges:
+        say(_calls(bench))
     reports = []
     for name, given in _verdicts(bench):
         found = calibrate(name, given, policy, made=made, labels_digest=bench.labels_digest)
@@ -130,9 +130,31 @@ def calibrate_judges(bench: Bench) -> CalibrationReport:
 def _bias(name: str, bench: Bench) -> PairwiseBias | None:
     """What a judge prefers of two labelled responses, each pair asked in both orders."""
     model = next((judge.model for judge in bench.judges if judge.model.name == name), None)
-    labels, suite = [label for item in bench.items for label in item.labels], bench.project.suite
-    pairs = labelled_pairs(labels, bench.project.policy, (*suite.scenarios, *suite.unrelated)) if model else []
+    pairs = _pairs(bench) if model else []
     return measure_bias(prefer(pairs, model, bench.store), pairs) if model and pairs else None
+
+
+def _pairs(bench: Bench) -> list[ResponsePair]:
+    labels, suite = [label for item in bench.items for label in item.labels], bench.project.suite
+    return labelled_pairs(labels, bench.project.policy, (*suite.scenarios, *suite.unrelated))
+
+
+def _calls(bench: Bench) -> str:
+    """How many calls it takes at most, since what is known is not asked again."""
+    judges, items, pairs = len(bench.judges), len(bench.settled), len(_pairs(bench))
+    who = f"{judges} judge{'' if judges == 1 else 's'}"
+    return f"at most {judges * (items + 2 * pairs)} calls: {who} × ({items} labelled responses + 2 × {pairs} pairs)"
+
+
+def _known(path: Path) -> Calibration:
+    """What is known so far: nothing where the file is broken, since this is the command that makes it anew."""
+    try:
+        return load_calibration(path) or Calibration()
+    except InputError as problem:
+        if not path.is_file():
+            raise
+        say(f"{one_line(str(problem))} (as is done now, without what it said of other judges)")
+        return Calibration()
 
 
 def _verdicts(bench: Bench) -> list[tuple[str, list[Judged]]]:

@@ -43,6 +43,7 @@ T = TypeVar("T")
 WIDEST = 100
 SHOWN = 2  # disagreements on a clause at a terminal; Markdown has them all
 LONGEST_TEXT = 200  # characters of a response or reason at a terminal
+LONGEST_SENTENCE = 600  # of what figures come to, which is not to be cut off before its end
 SHADES = "░▒▓█"
 STYLES: dict[State, str] = {"better": "deep_sky_blue3", "barred": "bold dark_orange3", "not calibrated": "dim"}
 
@@ -87,7 +88,7 @@ def _judge(report: JudgeReport, width: int) -> Iterator[RenderableType]:
         yield _table(AUC_COLUMNS, [auc_row(clause) for clause in report.clauses])
     yield ""
     for sentence in sentences(report):
-        yield from _paragraph(f"! {sentence}", width, style="bold", hanging=2)
+        yield from _paragraph(f"! {sentence}", width, style="bold", hanging=2, longest=LONGEST_SENTENCE)
     if report.disagreements:
         yield _line("\nTo discuss: what is judged otherwise than people do", "bold")
     listed = _first_of_each([(each.item.clause_id, each) for each in report.disagreements])

@@ -15,7 +15,7 @@ from prefect_ratify.scenarios.statistics import Interval
 MARKS: dict[State, str] = {"better": "✓", "barred": "✗", "not calibrated": "?"}
 PEOPLE_COLUMNS = ("", "labelled both", "agreement", "kappa")
 CLAUSE_COLUMNS = ("clause", "labels", "decided", "agreement", "kappa", "accuracy", "")
-AUC_COLUMNS = ("clause", "surer where right", "surer 'upheld' where it is", "p (Holm)")
+AUC_COLUMNS = ("clause", "surer where right", "surer 'upheld' where it is")
 AUC_NOTE = (
     "Does confidence tell? The chance (AUC) that the judge is surer where it is right than where it is wrong, and "
     "surer that the clause is upheld where people say so than where they say it is violated; 0.50 is none."
@@ -32,6 +32,8 @@ def sentences(report: JudgeReport) -> list[str]:
             found.append(clause.barring)
         elif clause.state == "not calibrated":
             found.append(f"{name} is not calibrated on clause {clause.clause_id}: {clause.why}.")
+        else:
+            found.append(f"{name} is better than chance on clause {clause.clause_id}{_how_much(clause)}.")
     if report.failed:
         found.append(f"{name} gave no answer to {report.failed} calls; the same command asks them again.")
     return found
@@ -42,7 +44,7 @@ def opening(report: CalibrationReport) -> str:
     text = f"{report.labels} labels of {report.items} responses by clause"
     if report.disputed:
         text += f"; people do not agree on {len(report.disputed)}, which are not used"
-    return text + "; 95 % intervals over scenarios"
+    return text + "; 95 % intervals over scenarios; p of no better than chance, adjusted over clauses (Holm)"
 
 
 def said_by(labels: Sequence[Label]) -> str:
@@ -67,19 +69,34 @@ def clause_row(clause: ClauseCalibration) -> list[str]:
         _share(clause.agreement),
         told(clause.kappa),
         _share(clause.accuracy),
-        f"{MARKS[clause.state]} {clause.state}",
+        f"{MARKS[clause.state]} {clause.state}{_tested(clause)}",
     ]
 
 
 def auc_row(clause: ClauseCalibration) -> list[str]:
     """A clause in AUC_COLUMNS."""
-    p_value = "–" if clause.p_value is None else f"{clause.p_value:.4f}"
-    return [clause.clause_id, told(clause.auc_right), told(clause.auc_upheld), p_value]
+    return [clause.clause_id, told(clause.auc_right), told(clause.auc_upheld)]
 
 
 def people_row(two: TwoPeople) -> list[str]:
     """Two people in PEOPLE_COLUMNS."""
     return [f"{two.first}, {two.second}", str(two.items), _share(two.agreement), told(two.kappa)]
+
+
+def _how_much(clause: ClauseCalibration) -> str:
+    """What better than chance leaves open: it may be by little, and miss much."""
+    text = _tested(clause)
+    if clause.kappa.low is not None and clause.kappa.low <= 0:
+        text += f", but by how much is open (kappa {told(clause.kappa)})"
+    if clause.missed.value is not None:
+        text += f"; it misses {_share(clause.missed)} of what people call violated"
+    return text
+
+
+def _tested(clause: ClauseCalibration) -> str:
+    if clause.p_value is None or clause.state == "not calibrated":
+        return ""
+    return ", p<0.001" if clause.p_value < 0.001 else f", p {clause.p_value:.3f}"
 
 
 def _share(interval: Interval) -> str:

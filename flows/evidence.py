@@ -174,7 +174,8 @@ def _draft_summary(run: Run) -> str:
     if words := judge_words(run):
         lines += ["", listing(words)]
     if gaps.undecided_clauses:
-        lines.append(f"Nobody can decide these clauses (no check, no judge): {', '.join(gaps.undecided_clauses)}.")
+        undecided = ", ".join(gaps.undecided_clauses)
+        lines.append(f"Nobody can decide these clauses (no check, and no judge that may): {undecided}.")
     return "\n".join(lines)
 
 

@@ -29,7 +29,7 @@ from prefect_ratify.errors import ChangesRequested, NotApproved, Rejected, one_l
 from prefect_ratify.flows.asking import Answer, Given, ProvenAnswer, ask, form_for
 from prefect_ratify.flows.codes import why_refused
 from prefect_ratify.flows.ledger import append
-from prefect_ratify.flows.proposed import with_taken
+from prefect_ratify.flows.proposed import why_not_taken, with_taken
 from prefect_ratify.flows.run_folder import Run, evidence_digest, put_aside
 from prefect_ratify.flows.stakeholders import Person
 from prefect_ratify.flows.voting import passes, standing, votes_on
@@ -177,6 +177,10 @@ def _why_not(
     # The code comes first: else anybody could learn who has voted, and a code would stay unused.
     if isinstance(answer, ProvenAnswer) and (wrong := why_refused(person.name, answer.code, given.at, given.asked)):
         return wrong
+    if name == "policy" and answer.decision == "request changes":
+        why = why_not_taken(answer.comment, run.stage_folder("refine"))
+        if why:
+            return why
     if given.overtaken or evidence != evidence_digest(run, name):
         return "the evidence changed while it was being decided on"
     if person.name in {entry.approver for entry in votes_on(run, name, evidence)}:

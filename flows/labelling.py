@@ -20,6 +20,7 @@ from prefect_ratify.policy import read_text
 from prefect_ratify.policy_modules.endpoint import storable
 from prefect_ratify.progress import say
 from prefect_ratify.records import Clause, Response, Scenario, digest
+from prefect_ratify.scenarios.calibration import Calibration
 from prefect_ratify.scenarios.labels import Item, Key, Label, Ruled, items_of, key_of, load_labels
 from prefect_ratify.store import append_line, read_records
 
@@ -60,7 +61,7 @@ def set_up(
     folder: Path, *, by: str, run: str = "", responses: Path | None = None, clause: str = "", split: str, count: int
 ) -> Sitting:
     """Choose what a person is asked; InputError for what is wrong, before anything is."""
-    project = load_project(folder)
+    project = load_project(folder, calibration=Calibration())  # a broken one must not keep labels from being made
     name = one_line(storable(by), LONGEST_NAME)
     if not name:
         raise InputError("a label needs a name", "give --by NAME")
@@ -96,7 +97,7 @@ def label(sitting: Sitting, ask: Callable[[str], str], show: Callable[[str], Non
         if letter == "q":
             break
         if letter in OUTCOMES:
-            append_line(sitting.path, _label(question, letter, reason, sitting.by).model_dump_json())
+            _keep(_label(question, letter, reason, sitting.by), sitting.path)
             so_far[question.clause.id] += 1
             kept += 1
     return kept
@@ -186,7 +187,10 @@ def _labelled(project: Project, path: Path) -> list[Label]:
 
 def mend(path: Path) -> None:
     """End the last line of a file of labels, or cut it off where a kill left half of it: that label was never kept."""
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", path=path) from None
     tail = data[data.rfind(b"\n") + 1 :]
     if not tail:
         return
@@ -199,10 +203,18 @@ def mend(path: Path) -> None:
         append_line(path, "")
 
 
+def _keep(given: Label, path: Path) -> None:
+    try:
+        append_line(path, given.model_dump_json())
+    except OSError as error:
+        raise InputError(f"the label cannot be written ({error.strerror})", path=path) from None
+
+
 def _in_file(path: Path) -> list[Response]:
     """Responses of a JSONL file with `scenario_id`, `response` and, if there are several, `condition`."""
     found = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    text = read_text(path, 'name a JSONL file with {"scenario_id": "…", "response": "…"} on each line')
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 row = json.loads(line)

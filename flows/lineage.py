@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from prefect_ratify.budget import money
 from prefect_ratify.flows.word_difference import Piece, word_difference
 from prefect_ratify.records import Clause, ClauseChange, Policy, WorkedExample
 
 SHOWN_FAILURES = 3
+WORTH_SEEING = 0.03  # of another clause's rate
 
 
 @dataclass(frozen=True)
 class Step:
-    """One change of a clause. `before` and `after` are the rates at which it was upheld, None where not measured.
+    """One change of a clause. `before` and `after` are the rates at which it is estimated to be upheld.
 
-    `others` are the other clauses that moved with it, each with its two rates, the greatest loss first.
+    `others` are the other clauses that moved by some points with it, each with its two rates, the
+    greatest loss first.
     """
 
     change: ClauseChange
@@ -31,6 +34,11 @@ class Step:
     def text(self) -> str:
         """The clause's wording after the change."""
         return wording(self.change.new)
+
+    @property
+    def rewords(self) -> bool:
+        """Whether the wording is another one."""
+        return self.text != wording(self.change.old)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ def reasons(change: ClauseChange) -> list[str]:
 
 def cost(change: ClauseChange) -> str:
     """What proposing and trying a change took."""
-    dollars = f", ${change.dollars:.2f}" if change.dollars else ""
+    dollars = f", {money(change.dollars)}" if change.dollars else ""
     return f"{change.calls} calls{dollars}"
 
 
@@ -86,5 +94,6 @@ def _step(change: ClauseChange) -> Step:
 
 
 def _moved(clause_id: str, before: Mapping[str, float], after: Mapping[str, float]) -> list[tuple[str, float, float]]:
-    found = [(c, before[c], after[c]) for c in before if c in after and c != clause_id and before[c] != after[c]]
+    found = [(c, before[c], after[c]) for c in before if c in after and c != clause_id]
+    found = [moved for moved in found if abs(moved[2] - moved[1]) >= WORTH_SEEING]
     return sorted(found, key=lambda moved: (moved[2] - moved[1], moved[0]))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.evidence import comparison_table
 from prefect_ratify.flows.ledger import head_digest
-from prefect_ratify.flows.markdown import escaped
+from prefect_ratify.flows.markdown import escaped, listing
 from prefect_ratify.flows.refine import refined_policy
+from prefect_ratify.flows.report import judge_words
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.voting import dissent, released
 from prefect_ratify.records import digest
@@ -37,6 +38,7 @@ def model_card(run: Run) -> str:
         *[comparison_table(c) + "\n" for c in final.comparisons if c.first in ("base", "refined")],
         f"`{FINETUNED}` answers without any policy in its prompt.",
         "",
+        *([listing(words), ""] if (words := judge_words(run)) else []),
         "## Said against, or along with, what was approved",
         "",
         *(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from prefect_ratify.budget import money
 from prefect_ratify.flows.lineage import ClauseLineage, Step, cost, lineages, reasons, wording
 from prefect_ratify.flows.markdown import escaped, listing, percent, points, table
 from prefect_ratify.flows.proposed import FILE as PROPOSALS
 from prefect_ratify.flows.refine import CONFLICTS, Refinement, refined_policy
+from prefect_ratify.flows.refining import WHOLE
 from prefect_ratify.flows.regress import BySplit
 from prefect_ratify.flows.report import judge_words
 from prefect_ratify.flows.run_folder import Run
@@ -16,6 +18,7 @@ from prefect_ratify.policy_modules.proposing import ProposedClause
 from prefect_ratify.records import ClauseChange, Policy, Refusal
 from prefect_ratify.scenarios.comparing import ALL
 from prefect_ratify.scenarios.conflicts import Conflict
+from prefect_ratify.scenarios.statistics import Interval
 from prefect_ratify.store import read_json, read_record, read_records
 
 SHOWN_REFUSALS = 8
@@ -35,7 +38,8 @@ def policy_details(run: Run) -> str:
     changes = read_records(run.stage_folder("refine") / "lineage.jsonl", ClauseChange)
     refused = read_records(run.stage_folder("refine") / "refusals.jsonl", Refusal)
     found = lineages(run.project.policy, refined_policy(run), changes)
-    parts = [_asked(run), _wording(run), _whole(run, changes), *map(_lineage, found)]
+    rates = measured(run)
+    parts = [_asked(run), _wording(run), _whole(run, changes), *(_lineage(each, rates) for each in found)]
     parts += [_proposed(run), pulling_apart(read_records(run.stage_folder("refine") / CONFLICTS, Conflict))]
     parts.append(_refused(refused))
     return "\n\n".join(part for part in parts if part)
@@ -54,10 +58,11 @@ def _by_split(run: Run) -> str:
 
 def _taken(outcome: Refinement) -> str:
     limits = [f"{outcome.budget_calls} calls"] if outcome.budget_calls is not None else []
-    limits += [f"${outcome.budget_dollars:.2f}"] if outcome.budget_dollars is not None else []
+    limits += [money(outcome.budget_dollars)] if outcome.budget_dollars is not None else []
     of = f" of at most {' and '.join(limits)}" if limits else ""
-    dollars = f" (${outcome.paid.dollars:.2f})" if outcome.paid.dollars else ""
-    return f"Refinement took {outcome.paid.calls} calls{dollars}{of}; {outcome.refused} proposals were not taken."
+    dollars = f" ({money(outcome.paid.dollars)})" if outcome.paid.dollars else ""
+    were = "1 proposal was" if outcome.refused == 1 else f"{outcome.refused} proposals were"
+    return f"Refinement took {outcome.paid.calls} calls{dollars}{of}; {were} not taken."
 
 
 def _asked(run: Run) -> str:
@@ -68,6 +73,8 @@ def _asked(run: Run) -> str:
     lines = ["## What was asked for", "", *[f"> {escaped(comment)}\n" for comment in asked]]
     if not run.settings.models.refiner:
         lines.append("No refiner model was given: nothing reads these comments (`ratify run --refiner MODEL`).")
+    elif run.settings.refine_with == "miprov2":
+        lines.append("MIPROv2 rewords the policy as a whole, and does not read these comments.")
     return "\n".join(lines)
 
 
@@ -86,8 +93,10 @@ def _whole(run: Run, changes: list[ClauseChange]) -> str:
     refined = refined_policy(run)
     if not refined.wording:
         return ""
+    change = next((change for change in reversed(changes) if change.clause_id == WHOLE), None)
     lines = "\n".join(f"> {escaped(line)}" for line in refined.wording.split("\n"))
-    (change,) = changes[-1:]
+    if change is None:
+        return f"## The policy as a whole\n\nModels are told this instead of the clauses:\n\n{lines}"
     return (
         f"## The policy as a whole\n\n{escaped(change.proposer)} reworded the policy as a whole: {escaped(change.why)} "
         f"({cost(change)}). Models are told this instead of the clauses, and nobody can follow a single clause in it; "
@@ -95,18 +104,27 @@ def _whole(run: Run, changes: list[ClauseChange]) -> str:
     )
 
 
-def _lineage(found: ClauseLineage) -> str:
-    """A clause's way, a row a step; nothing where it did not change."""
+def measured(run: Run) -> dict[tuple[str, str], Interval]:
+    """The rate of each clause on the development scenarios, by `draft` or `refined` and clause id."""
+    splits = read_record(run.stage_folder("regress") / "by_split.json", BySplit)
+    return {(rate.condition, rate.clause_id): rate.interval for rate in splits.develop.rates}
+
+
+def _lineage(found: ClauseLineage, rates: Mapping[tuple[str, str], Interval]) -> str:
+    """A clause's way, a row a step, between what was measured first and last; nothing where it did not change."""
     if not found.steps:
         return ""
-    rows = [["draft", escaped(found.draft.text), "", "", "", ""]]
+    first, last = (percent(rates[name, found.draft.id]) for name in ("draft", "refined"))
+    rows = [["draft", escaped(found.draft.text), "", f"measured: {first}", "", ""]]
     rows += [_row(number, step) for number, step in enumerate(found.steps, start=1)]
-    head = ["step", "wording", "why", "upheld", "other clauses", "cost"]
+    final = "unchanged" if wording(found.final) == found.draft.text else escaped(wording(found.final))
+    rows.append(["final", final, "", f"measured: {last}", "", ""])
+    head = ["step", "wording", "why", "upheld (steps: estimated)", "other clauses", "proposal and first trial"]
     return f"### {escaped(found.draft.id)}: from draft to final\n\n{table(head, rows)}"
 
 
 def _row(number: int, step: Step) -> list[str]:
-    words = marked(wording(step.change.old), step.text)
+    words = marked(wording(step.change.old), step.text) if step.rewords else "unchanged"
     new = [example for part in step.change.new for example in part.examples]
     old = [example for part in step.change.old for example in part.examples]
     if added := [example for example in new if example not in old]:
@@ -135,8 +153,8 @@ def _proposed(run: Run) -> str:
         for new in proposals
     ]
     return (
-        "## Proposed clauses\n\nThese keep coming back. None is added unless people take it: request changes with the "
-        f"comment `take {proposals[0].id}` (or `take {proposals[0].id}: the clause in your own words`). "
+        "## Proposed clauses\n\nThese keep coming back. None is added unless people take it: request changes with a "
+        f"line `take {proposals[0].id}` (or `take {proposals[0].id}: the clause in your own words`) in the comment. "
         f"To leave them, approve.\n\n{table(['', 'clause', 'why', 'seen in'], rows)}"
     )
 

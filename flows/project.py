@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from prefect_ratify.budget import Budget
+from prefect_ratify.budget import Budget, price_of
 from prefect_ratify.errors import InputError
 from prefect_ratify.finetune.dataset import leaked_scenario
 from prefect_ratify.finetune.training import TrainingSettings
 from prefect_ratify.flows.stakeholders import Stakeholders, load_stakeholders
 from prefect_ratify.policy import load_policy
+from prefect_ratify.policy_modules.models import is_remote
+from prefect_ratify.policy_modules.whole_policy import require_optuna
 from prefect_ratify.records import Policy, Precedent, Record, Sampling, Scenario, digest
 from prefect_ratify.scenarios.calibration import Calibration, load_calibration
 from prefect_ratify.scenarios.judging import JudgeModel, Yardstick
@@ -41,6 +43,11 @@ class Models(Record):
     refiner: str = ""
     student: str = "embedded"
     embedder: str = ""
+
+    @property
+    def judges(self) -> list[str]:
+        """The names of the judges."""
+        return [name.strip() for name in self.judge.split(",") if name.strip()]
 
 
 class Settings(Record):
@@ -91,16 +98,26 @@ class Project:
         barred = self.calibration.barred(policy)
         return Yardstick(policy, checks, self.precedents, judges=judges, barred=barred, cases=shown)
 
+    def judge_words(self, policy: Policy, judges: Sequence[str]) -> list[str]:
+        """Where these judges may not decide, and where nobody knows what they are worth; of what no check decides."""
+        clauses = tuple(clause for clause in policy.clauses if self.suite.guide(clause.id).check is None)
+        return self.calibration.words(policy.model_copy(update={"clauses": clauses}), judges if clauses else [])
+
     def cases(self, embed: Embed | None) -> Cases:
         """People's rulings as a case repository, of held-out scenarios too: see `Cases.only`."""
         return cases_from(self.precedents, (*self.suite.scenarios, *self.suite.unrelated), embed)
 
 
-def load_project(folder: Path, problems: list[InputError] | None = None, policy: Policy | None = None) -> Project:
+def load_project(
+    folder: Path,
+    problems: list[InputError] | None = None,
+    policy: Policy | None = None,
+    calibration: Calibration | None = None,
+) -> Project:
     """Read a project folder; InputError names the file and line of what is wrong.
 
     With a list of `problems`, as many as can be found are added to it (see `load_suite`). A `policy`
-    stands in the place of policy.md.
+    stands in the place of policy.md, a `calibration` in that of calibration.json.
     """
     if not folder.is_dir():
         raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
@@ -108,8 +125,9 @@ def load_project(folder: Path, problems: list[InputError] | None = None, policy:
     suite = load_suite(folder / "scenarios.yaml", policy, problems)
     stakeholders = load_stakeholders(folder / "stakeholders.yaml")
     parse_rules(stakeholders.regression, policy.clause_ids, folder / "stakeholders.yaml")
-    precedents, known = load_precedents(folder / "precedents.jsonl"), load_calibration(folder / CALIBRATION)
-    return Project(folder, policy, suite, precedents, stakeholders, known or Calibration())
+    precedents = load_precedents(folder / "precedents.jsonl")
+    known = calibration or load_calibration(folder / CALIBRATION) or Calibration()
+    return Project(folder, policy, suite, precedents, stakeholders, known)
 
 
 def limited(suite: Suite, limit: int) -> Suite:
@@ -147,6 +165,24 @@ def require_ready(project: Project) -> None:
                     "write another one",
                     path=path,
                 )
+
+
+def require_usable(settings: Settings, policy: Policy) -> None:
+    """InputError where refinement could not be done as the settings want it."""
+    models = settings.models
+    if settings.refine_with == "miprov2" and not models.refiner:
+        raise InputError("MIPROv2 needs a model that writes wordings", "give --refiner MODEL")
+    if settings.refine_with == "miprov2":
+        require_optuna()
+    elif policy.wording:
+        raise InputError(
+            "policy.md has a section '## Wording': models are told that, and refining clauses would change nothing",
+            "take the section out, or give --refine-with miprov2",
+        )
+    names = [models.responder, models.refiner, *models.judge.split(",")]
+    for name in names if settings.refine_dollars is not None else ():
+        if is_remote(name.strip()) and price_of(name.strip()) is None:
+            raise InputError(f"there is no price for {name.strip()!r}, to keep to dollars by", "give --refine-calls N")
 
 
 def run_digest(project: Project, settings: Settings) -> str:

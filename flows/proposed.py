@@ -1,8 +1,8 @@
 """Clauses that machines propose: people take them at the policy gate, or leave them.
 
-A request for changes there whose comment says `take p-1a2b3c` takes a proposed clause, in its own
-words or (`take p-1a2b3c: Say when help is near.`) in those of the comment. What was taken is read
-from the ledger each time: nothing else adds a clause to a run's policy.
+A request for changes there whose comment has a line `take p-1a2b3c` takes a proposed clause, in its own
+words or (`take p-1a2b3c: Say when help is near.`) in those of the line. What was taken is read from
+the ledger each time: nothing else adds a clause to a run's policy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.policy import polarity_of
-from prefect_ratify.policy_modules.proposing import ProposedClause
+from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE
+from prefect_ratify.policy_modules.proposing import ProposedClause, is_one_clause
 from prefect_ratify.records import Clause, LedgerEntry, Scenario
 from prefect_ratify.store import read_records
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from prefect_ratify.flows.project import Project
 
 FILE = "proposals.jsonl"  # in the refine stage's folder
-_TAKE = re.compile(r"\btake\s+(?P<id>p-[0-9a-f]{6})\b(?:\s*:\s*(?P<text>[^\n;]+))?", re.IGNORECASE)
+# A whole line: whoever writes "please don't take p-1a2b3c" takes nothing.
+_TAKE = re.compile(
+    r"^[ \t]*take[ \t]+`?(?P<id>p-[0-9a-f]{6})`?[ \t]*(?::[ \t]*(?P<text>.+))?$", re.IGNORECASE | re.MULTILINE
+)
 
 
 def with_taken(project: Project, run_folder: Path) -> Project:
@@ -59,6 +63,30 @@ def taken(run_folder: Path) -> list[tuple[Clause, ProposedClause]]:
             offered = {proposal.id: proposal for proposal in rounds.get(f"{entry.round}-policy", ())}
             found |= {clause.id: (clause, offered[clause.id]) for clause in _asked_for(entry, offered)}
     return list(found.values())
+
+
+def without_takes(comments: Sequence[str]) -> tuple[str, ...]:
+    """Comments without the lines that take clauses: those ask nobody to reword anything."""
+    left = (_TAKE.sub("", comment).strip() for comment in comments)
+    return tuple(comment for comment in left if comment)
+
+
+def why_not_taken(comment: str, stage_folder: Path) -> str:
+    """Why the clauses that a comment takes cannot be taken; empty where they can, or it takes none.
+
+    `stage_folder` is the refine stage's, whose proposals the comment is about.
+    """
+    offered = {proposal.id: proposal for proposal in read_records(stage_folder / FILE, ProposedClause)}
+    for asked in _TAKE.finditer(comment):
+        proposal = offered.get(asked["id"].lower())
+        if proposal is None:
+            return f"there is no proposed clause {asked['id']}; there are: {', '.join(offered) or 'none'}"
+        text = asked["text"] or proposal.text
+        if not text.strip():
+            return f"the proposed clause {proposal.id} has no wording; give yours: take {proposal.id}: …"
+        if len(text) > LONGEST_CLAUSE or not is_one_clause(text):
+            return f"what stands after take {proposal.id} is not the text of one clause"
+    return ""
 
 
 def _files(run_folder: Path) -> Sequence[Path]:

@@ -16,7 +16,7 @@ class Gaps(Record):
     """What the draft leaves open.
 
     `uncovered`: scenarios that no clause touches, or of which every verdict is *not
-    applicable*. `undecided_clauses`: clauses with no check and no judge to decide them.
+    applicable*. `undecided_clauses`: clauses with no check, and no judge that may decide them.
     `pulling_apart`: scenarios on which the policy gains one clause and loses another.
     """
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_ratify.budget import Payment
 from prefect_ratify.flows.proposed import FILE as PROPOSALS_FILE
+from prefect_ratify.flows.proposed import without_takes
 from prefect_ratify.flows.refining import Refining, proposer, search
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.voting import requests
 from prefect_ratify.policy import render_policy
-from prefect_ratify.policy_modules.refiner import Candidate
+from prefect_ratify.policy_modules.refiner import Candidate, cut_short
 from prefect_ratify.policy_modules.rewording import amend
 from prefect_ratify.progress import say
 from prefect_ratify.records import ClauseChange, Policy, Record, Refusal, Verdict
@@ -20,7 +22,7 @@ from prefect_ratify.scenarios.conflicts import conflicts
 from prefect_ratify.store import read_json, read_records, write_record, write_records, write_text
 
 CONFLICTS = "conflicts.jsonl"
-TRIED_ON_ALL = 3  # of the candidates: how many are compared with the draft on every development scenario
+CUT_SHORT = "the budget ended before it was tried on all development scenarios"
 
 
 class Refinement(Record):
@@ -46,29 +48,32 @@ def refine(run: Run, folder: Path) -> None:
     After a request for changes it goes on from the wording that people saw, which the refiner
     first amends as they asked; what they asked for has only to be not worse.
     """
-    draft, asked = run.project.policy, requests(run, "draft", "policy")
+    draft, asked = run.project.policy, without_takes(requests(run, "draft", "policy"))
     work = Refining(run, run.store.spending(f"refine {run.id} {run.round}", run.settings.refine_limit))
-    propose = proposer(work, asked)
-    start, changes, refusals = _seen(run), list[ClauseChange](), list[Refusal]()
-    if run.settings.models.refiner:
-        start, changes, refusals = amend(draft, start, propose, asked)
+    propose, seen = proposer(work, asked), _seen(run)
+    start, changes, refusals = seen, list[ClauseChange](), list[Refusal]()
+    if run.settings.models.refiner and run.settings.refine_with != "miprov2":
+        start, changes, refusals = amend(draft, seen, propose, asked)
     found = search(work, start, propose)
-    best, comparison, why = _best(work, found.candidates, asked=bool(changes))
-    refusals += found.refusals
-    policy = draft if why else best.policy
-    verdicts = work.follow(policy, work.scenarios)[1]
-    write_text(folder / "policy.md", render_policy(policy))
-    write_record(folder / "policy.json", policy)
-    write_records(folder / "lineage.jsonl", [] if why else [*_lineage_before(run), *changes, *best.changes])
+    offered = [Candidate(c.policy, [*changes, *c.changes]) for c in found.candidates]
+    choice = _chosen(work, [*offered, Candidate(seen, [])], amended=len(changes))
+    refusals += [*found.refusals, *choice.refusals]
+    why = choice.why if found.tried or changes else f"{choice.why}; the budget had no room to try anything"
+    best = Candidate(draft, []) if choice.draft_stands else choice.candidate
+    taken = {(change.clause_id, tuple(part.text for part in change.new)) for change in best.changes}
+    refusals = [refusal for refusal in refusals if (refusal.clause_id, refusal.texts) not in taken]
+    write_text(folder / "policy.md", render_policy(best.policy))
+    write_record(folder / "policy.json", best.policy)
+    write_records(folder / "lineage.jsonl", [] if choice.draft_stands else [*_lineage_before(run), *best.changes])
     write_records(folder / "refusals.jsonl", refusals)
+    verdicts = work.follow(best.policy, work.scenarios)[1]
     write_records(folder / PROPOSALS_FILE, work.proposals(verdicts))
     write_records(folder / CONFLICTS, conflicts([*prototyped(run), *verdicts], draft.clause_ids))
-    kept = "asked for, and not worse on the development split" if changes else "better on the development split"
     limit = work.spending.budget
     outcome = Refinement(
-        draft_stands=bool(why),
-        why=why or kept,
-        development=comparison,
+        draft_stands=choice.draft_stands,
+        why=why,
+        development=choice.comparison,
         asked=asked,
         paid=work.spending.walked,
         budget_calls=limit.calls,
@@ -79,34 +84,69 @@ def refine(run: Run, folder: Path) -> None:
     say(f"  {_in_a_line(outcome)}")
 
 
-def _best(work: Refining, candidates: Sequence[Candidate], *, asked: bool) -> tuple[Candidate, Comparison, str]:
-    """The first candidate that may replace the draft on all development scenarios, or else the first of all.
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that is taken (or, where the draft stands, the one that came nearest), and why."""
 
-    With how it compares with the draft, and why the draft stands after all.
+    candidate: Candidate
+    comparison: Comparison
+    draft_stands: bool
+    why: str
+    refusals: list[Refusal]
+
+
+def _chosen(work: Refining, candidates: Sequence[Candidate], *, amended: int) -> Choice:
+    """The first candidate that may replace the draft on all development scenarios.
+
+    Where the first so many of its changes were asked for and there are no others, it need not do
+    better than the draft. What better ones changed is refused, with the reason why they were.
     """
-    draft, tried = work.run.project.policy, []
+    draft, turned_down = work.run.project.policy, list[tuple[Candidate, Comparison, str]]()
     before = [v.model_copy(update={"condition": "draft"}) for v in work.follow(draft, work.scenarios)[1]]
-    for candidate in candidates[:TRIED_ON_ALL]:
-        comparison = compare(before, work.follow(candidate.policy, work.scenarios)[1], draft.clause_ids)
-        why = reason_to_refuse(comparison, changed=candidate.policy != draft, asked=asked)
-        tried.append((candidate, comparison, why))
-        if not why or not work.has_room():
-            break
-    return next((each for each in tried if not each[2]), tried[0])
+    for candidate in candidates:
+        found = work.follow(candidate.policy, work.scenarios)
+        comparison = compare(before, found[1], draft.clause_ids)
+        asked = 0 < len(candidate.changes) == amended
+        why = CUT_SHORT if cut_short(found) else reason_to_refuse(comparison, candidate.policy != draft, asked=asked)
+        if not why:
+            return Choice(candidate, comparison, False, _kept(comparison, asked=asked), _refusals(turned_down))
+        turned_down.append((candidate, comparison, why))
+    candidate, comparison, why = turned_down[0]
+    return Choice(candidate, comparison, True, why, _refusals(turned_down))
 
 
-def reason_to_refuse(comparison: Comparison, *, changed: bool, asked: bool = False) -> str:
-    """Why the draft stands; empty where the refined policy may replace it.
+def _refusals(turned_down: Sequence[tuple[Candidate, Comparison, str]]) -> list[Refusal]:
+    """Each change of what was turned down, once, with the first reason."""
+    found = dict[tuple[str, tuple[str, ...]], Refusal]()
+    for candidate, _, why in turned_down:
+        for change in candidate.changes:
+            texts = tuple(part.text for part in change.new)
+            found.setdefault((change.clause_id, texts), Refusal(clause_id=change.clause_id, texts=texts, why=why))
+    return list(found.values())
+
+
+def reason_to_refuse(comparison: Comparison, changed: bool, *, asked: bool = False) -> str:
+    """Why a policy may not replace the draft; empty where it may.
 
     What people asked for need not do better than the draft, but must not do worse.
     """
     if not changed:
         return "no change did better"
-    total = comparison.total().interval.value
-    if not asked and (total is None or total <= 0):
+    total = comparison.total()
+    if not asked and total.finding == "too few scenarios to tell":
+        return "too few development scenarios were decided to tell"
+    if not asked and (total.interval.value is None or total.interval.value <= 0):
         return "the refined policy was not better over all clauses"
     worse = [d.clause_id for d in comparison.differences if d.finding == "worse"]
     return f"the refined policy was worse on: {', '.join(worse)}" if worse else ""
+
+
+def _kept(comparison: Comparison, *, asked: bool) -> str:
+    if asked:
+        return "asked for, and not worse on the development split"
+    if comparison.total().finding == "better":
+        return "better on the development split"
+    return "higher on the development split, where no difference is shown"
 
 
 def _in_a_line(outcome: Refinement) -> str:

@@ -13,11 +13,12 @@ from prefect_ratify.policy_modules.gepa_search import refine_by_gepa
 from prefect_ratify.policy_modules.guards import grams_of, why_refused_as_a_whole
 from prefect_ratify.policy_modules.intent import compare_intent
 from prefect_ratify.policy_modules.proposing import MOST_PROPOSALS, ProposedClause, propose_clauses
-from prefect_ratify.policy_modules.refiner import Candidate, Followed, Search
+from prefect_ratify.policy_modules.refiner import Candidate, Followed, Search, selected
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.policy_modules.rewording import Proposer, Refiner, Task, add_examples, reword
-from prefect_ratify.policy_modules.whole_policy import Trial, refine_whole
+from prefect_ratify.policy_modules.whole_policy import FEWEST_TRIALS, Trial, refine_whole
 from prefect_ratify.records import Clause, ClauseChange, Policy, Refusal, Scenario, Verdict, digest
+from prefect_ratify.scenarios.planning import Plan
 from prefect_ratify.scenarios.precedents import Ruling
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.store import read_record
@@ -38,25 +39,44 @@ class Refining:
         """The scenarios on which wordings are tried: never a held-out one."""
         return self.run.project.suite.split("develop")
 
+    @property
+    def used(self) -> list[Scenario]:
+        """Those of them that a trial uses."""
+        return selected(self.scenarios, self.run.settings.refine_selection)
+
     def follow(self, policy: Policy, scenarios: Sequence[Scenario]) -> Followed:
         """Answers under a policy, judged by the clauses as people drafted them."""
         found = self.run.evaluate(scenarios, self._under(policy), self.run.project.policy, spending=self.spending)
         return found.responses, found.verdicts
 
     def has_room(self) -> bool:
-        """Whether the budget has room for another proposal, its trial, and a trial of the best on all scenarios.
+        """Whether the budget has room for a proposal for each clause, a trial, and trying the best on all scenarios.
 
         By what this way has needed so far, and not by what was paid: after a kill it is the same.
         """
         draft, walked, limit = self.run.project.policy, self.spending.walked, self.spending.budget
         if limit == Budget():
             return True
+        trial, whole = self._untried(self.used), self._untried(self.scenarios)
+        proposals = CALLS_OF_A_PROPOSAL * len(draft.clauses)
+        calls = walked.calls + self.spending.wasted + trial.calls + whole.calls + proposals
+        dollars = walked.dollars + trial.dollars + whole.dollars
+        return (limit.calls is None or calls <= limit.calls) and (limit.dollars is None or dollars <= limit.dollars)
+
+    def trials(self) -> int:
+        """How many wordings of the whole policy the budget holds, with a trial of the best on all scenarios."""
+        most = self.run.settings.refine_budget // len(self.used)
+        if self.spending.budget.calls is None:
+            return most
+        left = self.spending.budget.calls - self._untried(self.scenarios).calls
+        intent = 2 * len(self.run.project.policy.clauses) if self.run.judges() else 0
+        return max(0, min(most, left // (self._untried(self.used).calls + 2 + intent)))
+
+    def _untried(self, scenarios: Sequence[Scenario]) -> Plan:
+        """The most that following a policy takes which nobody has followed yet."""
+        draft = self.run.project.policy
         new = draft.model_copy(update={"context": f"{draft.context}\n\nNobody has tried this yet."})
-        ahead = self.run.plan_at_most(self.scenarios, self._under(new), draft)
-        calls = walked.calls + ahead.calls + CALLS_OF_A_PROPOSAL
-        return (limit.calls is None or calls <= limit.calls) and (
-            limit.dollars is None or walked.dollars + ahead.dollars <= limit.dollars
-        )
+        return self.run.plan_at_most(scenarios, self._under(new), draft)
 
     def intent(self, draft: Clause, text: str) -> tuple[str, str]:
         """What a judge says that a wording lacks of its draft, and what it adds; nothing where there is no judge."""
@@ -107,16 +127,17 @@ def search(work: Refining, start: Policy, propose: Proposer) -> Search:
 
 def _search_whole(work: Refining) -> Search:
     """The policy's wordings as a whole, best first; then the draft. What the guards refuse is no candidate."""
-    settings, draft = work.run.settings, work.run.project.policy
-    used = sorted(work.scenarios, key=lambda scenario: digest(scenario.id))[: settings.refine_selection]
-    before = work.spending.walked
+    draft = work.run.project.policy
+    before, count = work.spending.walked, work.trials()
+    if count < FEWEST_TRIALS:
+        return Search([Candidate(draft, [])], [], tried=0)
     _, trials = refine_whole(
         draft,
-        used,
+        work.used,
         work.follow,
         work.run.model("refiner"),
         work.run.store,
-        trials=settings.refine_budget // len(used),
+        trials=count,
         room=work.has_room,
         spending=work.spending,
         seed=work.run.seed("refine"),
@@ -128,21 +149,21 @@ def _search_whole(work: Refining) -> Search:
         if why:
             refusals.append(Refusal(clause_id=WHOLE, texts=(trial.wording,), why=why))
             continue
-        now = work.spending.walked
+        took = work.spending.walked - before
         change = ClauseChange(
             clause_id=WHOLE,
             old=draft.clauses,
             new=(Clause(id="wording", text=trial.wording, polarity="must"),),
-            why=f"it did best of {len(trials)} wordings on the development scenarios",
+            why=f"of {len(trials)} wordings it is one that did better on the development scenarios",
             proposer="MIPROv2",
             before={WHOLE: first.score or 0.0},
             after={WHOLE: trial.score or 0.0},
-            calls=now.calls - before.calls,
-            dollars=now.dollars - before.dollars,
+            calls=took.calls,
+            dollars=took.dollars,
         )
         policy = draft.model_copy(update={"wording": trial.wording, "parent": digest(draft)})
         candidates.append(Candidate(policy, [change]))
-    return Search([*candidates, Candidate(draft, [])], refusals)
+    return Search([*candidates, Candidate(draft, [])], refusals, tried=len(trials) - 1)
 
 
 def _why_not(work: Refining, trial: Trial, first: Trial, known: Sequence[frozenset[tuple[str, ...]]]) -> str:

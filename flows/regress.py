@@ -7,10 +7,10 @@ from pathlib import Path
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy_modules.responder import preamble
-from prefect_ratify.records import Record, Split, Verdict
+from prefect_ratify.records import Record, Split
 from prefect_ratify.scenarios.comparing import Comparison, compare
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.store import read_records, write_record, write_records
+from prefect_ratify.store import write_record, write_records
 
 
 class BySplit(Record):
@@ -25,12 +25,10 @@ class BySplit(Record):
 
 def regress(run: Run, folder: Path) -> None:
     """Compare refined with draft, on every scenario and on each split, by the clauses as people drafted them."""
-    draft, scenarios = run.project.policy, run.project.suite.scenarios
-    condition = Condition("refined", run.model("responder"), preamble(refined_policy(run)))
-    refined = run.evaluate(scenarios, condition, draft)
-    drafted = [
-        v for v in read_records(run.stage_folder("prototype") / "verdicts.jsonl", Verdict) if v.condition == "draft"
-    ]
+    draft, scenarios, model = run.project.policy, run.project.suite.scenarios, run.model("responder")
+    refined = run.evaluate(scenarios, Condition("refined", model, preamble(refined_policy(run))), draft)
+    # The prototype stage knows the answers already, but for a draft to which people have added a clause since.
+    drafted = run.evaluate(scenarios, Condition("draft", model, preamble(draft)), draft).verdicts
 
     def on(split: Split) -> Comparison:
         ids = {scenario.id for scenario in run.project.suite.split(split)}

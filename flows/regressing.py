@@ -24,7 +24,7 @@ from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.planning import Plan, plan
 from prefect_ratify.scenarios.rules import Rule, RuleFinding, examine, parse_rules
 from prefect_ratify.scenarios.running import Account, Condition, Evaluation, account, evaluate
-from prefect_ratify.store import read_records, write_record, write_records, write_text
+from prefect_ratify.store import read_records, write_for_people, write_record, write_records
 
 SPLITS = ("develop", "held_out", "all")
 
@@ -55,7 +55,8 @@ class Measured(Record):
 class Regression(Record):
     """The first condition against each of the others, and what the rules say to each of these comparisons.
 
-    `between` are the comparisons among the others, where there are several.
+    `between` are the comparisons among the others, where there are several. `judge_words` say where
+    judges may not decide, and where nobody knows what they are worth.
     """
 
     split: str
@@ -66,6 +67,7 @@ class Regression(Record):
     findings: tuple[tuple[RuleFinding, ...], ...]
     not_run: int
     dollars: float
+    judge_words: tuple[str, ...] = ()
 
     def fails(self, *, strict: bool = False) -> bool:
         """Whether a rule is broken by any comparison (or, if `strict`, not shown to be kept), or rows are missing."""
@@ -85,6 +87,12 @@ class Bench:
     rules: tuple[Rule, ...]
     measuring: Measuring
     split: str
+
+    @property
+    def judge_words(self) -> list[str]:
+        """What is known of the judges' worth; see `Project.judge_words`."""
+        judges = [judge.model.name for judge in self.yardstick.judges]
+        return self.project.judge_words(self.project.policy, judges)
 
     @property
     def folder(self) -> Path:
@@ -167,6 +175,7 @@ def regress(bench: Bench) -> Regression:
         split=bench.split,
         not_run=spending.refused,
         dollars=spending.dollars,
+        judge_words=bench.judge_words,
     )
     write_records(bench.folder / "responses.jsonl", [r for found in evaluations for r in found.responses])
     write_records(bench.folder / "verdicts.jsonl", [v for found in evaluations for v in found.verdicts])
@@ -184,6 +193,7 @@ def sum_up(
     split: str,
     not_run: int,
     dollars: float,
+    judge_words: Sequence[str] = (),
 ) -> Regression:
     """Compare the first condition with each of the others, and those among themselves."""
     subject, *others = (found.verdicts for found in evaluations)
@@ -200,6 +210,7 @@ def sum_up(
         findings=tuple(tuple(examine(rules, comparison)) for comparison in comparisons),
         not_run=not_run,
         dollars=round(dollars, 4),
+        judge_words=tuple(judge_words),
     )
 
 
@@ -212,9 +223,9 @@ def write_pages(bench: Bench, regression: Regression, *, html: Path | None, mark
     verdicts = read_records(bench.folder / "verdicts.jsonl", Verdict)
     text = page(regression, bench.project.policy, bench.scenarios, responses, verdicts)
     path = html or bench.folder / "regression.html"
-    write_text(path, text)
+    write_for_people(path, text)
     if markdown:
-        write_text(markdown, as_markdown(regression))
+        write_for_people(markdown, as_markdown(regression))
     print(f"Page: {path}")
 
 

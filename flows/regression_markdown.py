@@ -51,6 +51,7 @@ def _lines(regression: Regression) -> Iterator[str]:
         yield from _matrix(regression)
     if regression.not_run:
         yield from _alert([f"The budget was spent: {regression.not_run} calls were not made."])
+    yield from _alert(regression.judge_words)
     yield "<details><summary>Every answer and verdict</summary>"
     yield ""
     yield from _accounts(regression, "answers", rows_of([m.account for m in regression.conditions]))

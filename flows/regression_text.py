@@ -325,6 +325,7 @@ def _warnings(regression: Regression, sheet: Sheet) -> Iterator[RenderableType]:
     for comparison in regression.comparisons:
         against = f"Against {comparison.first}: " if len(regression.comparisons) > 1 else ""
         told += [f"{against}{sentence}" for sentence in cautions(comparison)]
+    told += regression.judge_words
     yield ""
     for sentence in told:
         yield _indented(f"! {sentence}", sheet, 0, hanging=2, style="bold")

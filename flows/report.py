@@ -112,10 +112,7 @@ def limits(run: Run) -> list[str]:
 
 def judge_words(run: Run) -> list[str]:
     """Where a judge may not decide, and where nobody knows what it is worth; nothing where none is asked."""
-    policy, suite = run.project.policy, run.project.suite
-    clauses = tuple(clause for clause in policy.clauses if suite.guide(clause.id).check is None)
-    names = [name.strip() for name in run.settings.models.judge.split(",") if name.strip()] if clauses else []
-    return run.project.calibration.words(policy.model_copy(update={"clauses": clauses}), names)
+    return run.project.judge_words(run.project.policy, run.settings.models.judges)
 
 
 def _by_split(run: Run) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from markupsafe import Markup
 
 from prefect_ratify import __version__
+from prefect_ratify.budget import money
 from prefect_ratify.finetune.dataset import DataCounts
 from prefect_ratify.flows.change_map import ChangeMap, change_map
 from prefect_ratify.flows.compare import FINETUNED, Final
@@ -22,6 +23,7 @@ from prefect_ratify.flows.ledger import head_digest, read_ledger
 from prefect_ratify.flows.lineage import cost, lineages, reasons, wording
 from prefect_ratify.flows.pages import SIGNS, day, gap, gap_reach, percent, templates
 from prefect_ratify.flows.pictures import Dot, axis, lanes, loss_curve
+from prefect_ratify.flows.policy_evidence import measured
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.regress import BySplit
 from prefect_ratify.flows.regression_words import findable, rows_of, verdicts_of
@@ -91,6 +93,7 @@ def page(run: Run) -> str:
     environment = templates()
     environment.globals.update(labels=LABELS, all_clauses=ALL, findable=findable)
     environment.globals.update(reasons_of=reasons, cost_of=cost, wording_of=wording, words_between=word_difference)
+    environment.globals.update(money=money)
     template = environment.get_template("report.html.jinja")
     return template.render(_everything(run))
 
@@ -234,6 +237,7 @@ def _refinement(run: Run) -> dict[str, Any]:
         "refinement": read_record(run.stage_folder("refine") / "refinement.json", Refinement),
         "regression": read_record(run.stage_folder("regress") / "comparison.json", Comparison),
         "by_split": read_record(run.stage_folder("regress") / "by_split.json", BySplit),
+        "measured": measured(run),
         "lineages": lineages(draft, refined, changes),
         "refused": read_records(run.stage_folder("refine") / "refusals.jsonl", Refusal),
         "refined": refined,

@@ -30,6 +30,7 @@ from prefect_ratify.flows.project import (
     limited,
     load_project,
     require_ready,
+    require_usable,
     run_digest,
 )
 from prefect_ratify.flows.proposed import with_taken
@@ -198,6 +199,7 @@ def open_run(folder: Path, settings: Settings, *, fresh: bool = False, flow_run:
         return run_in(folder / ".ratify" / "runs" / begun_by.read_text(encoding="utf-8").strip())
     project = load_project(folder)
     require_ready(project)
+    require_usable(settings, project.policy)
     if private_folder().resolve().is_relative_to(folder.resolve()):
         raise InputError("the private folder lies in the project", "set RATIFY_PRIVATE to another place", path=folder)
     run = plan_run(project, settings, fresh=fresh)

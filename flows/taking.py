@@ -1,6 +1,7 @@
 """`ratify variants --take`: clauses of variants into policy.md, all else of which stays as people wrote it.
 
-The former policy.md becomes a variant, so that nothing is lost and any of it can be taken back.
+The former policy.md is kept in variants/former/, so that nothing is lost: any of it can be taken back, or the
+whole file to the byte. It is no variant: what was left behind is not tried, and paid for, at every run.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_ratify.errors import InputError, RatifyError
-from prefect_ratify.flows.variants import DRAFT, Versions, asked, load_versions, with_clauses
-from prefect_ratify.policy import clause_lines, parse_policy, read_text, render_clause
+from prefect_ratify.flows.variants import DRAFT, FORMER, Versions, asked, load_versions, with_clauses
+from prefect_ratify.policy import clause_lines, load_policy, parse_policy, read_text, render_clause
 from prefect_ratify.records import Clause, digest
 from prefect_ratify.store import write_text
 
@@ -23,19 +24,28 @@ _MARK = re.compile(r"^(?:[-*+]|\d+[.)])\s+")
 
 @dataclass(frozen=True)
 class Taken:
-    """Which clauses came from which variant, and where the former policy.md is; None where nothing changed."""
+    """Which clauses came from which variant, and where the former policy.md is; None where nothing changed.
+
+    `restored` is the former draft that was taken as it is, if one was.
+    """
 
     clauses: dict[str, str]
     former: Path | None
+    restored: Path | None = None
 
 
 def take(folder: Path, wanted: Sequence[str]) -> Taken:
     """Write policy.md with the clauses that are wanted, `CLAUSE=VARIANT` or a `VARIANT` as a whole.
 
     Text, notes and examples of a taken clause are the variant's; where it has no notes, those that stood
-    there stay, since they say why. InputError for what is wrong, and then nothing is written.
+    there stay, since they say why. A former draft (`former/NAME`, or its path) is restored as it was, byte
+    for byte. InputError for what is wrong, and then nothing is written.
     """
-    versions, path = load_versions(folder), folder / "policy.md"
+    path = folder / "policy.md"
+    former = next((found for word in wanted if (found := _former(folder, word))), None)
+    if former:
+        return _restored(folder, former, wanted)
+    versions = load_versions(folder, with_former=True)
     chosen = _chosen(versions, wanted)
     taken = {i: clause for i, name in chosen.items() if (clause := _taken(versions, i, name)) is not None}
     if not taken:
@@ -44,10 +54,40 @@ def take(folder: Path, wanted: Sequence[str]) -> Taken:
     new = _edited(old, read_text(path), taken)
     if parse_policy(_plain(new)) != with_clauses(versions.policy, taken):
         raise RatifyError(f"{path}: these clauses cannot be put in without changing more; nothing was written")
-    former = folder / "variants" / f"draft-{digest(old)[:8]}.md"
-    write_text(former, old)
+    kept = _keep(folder, old)
     write_text(path, new)
-    return Taken({clause_id: chosen[clause_id] for clause_id in taken}, former)
+    return Taken({clause_id: chosen[clause_id] for clause_id in taken}, kept)
+
+
+def _former(folder: Path, word: str) -> Path | None:
+    """The former draft that a word names; None where it names none."""
+    if "=" in word and not Path(word).is_file():
+        return None
+    named = folder / "variants" / f"{word.removesuffix('.md')}.md" if word.startswith(FORMER) else Path(word)
+    return named if named.is_file() and named.resolve().parent == (folder / "variants" / "former").resolve() else None
+
+
+def _restored(folder: Path, former: Path, wanted: Sequence[str]) -> Taken:
+    if len(wanted) > 1:
+        raise InputError(
+            f"a former draft is taken as it was, and alone, not with {len(wanted) - 1} more",
+            f"for a clause of it write CLAUSE={FORMER}{former.stem}",
+        )
+    load_policy(former)
+    path = folder / "policy.md"
+    old, new = (each.read_bytes().decode("utf-8") for each in (path, former))
+    if old == new:
+        return Taken({}, None)
+    kept = _keep(folder, old)
+    write_text(path, new)
+    return Taken({}, kept, former)
+
+
+def _keep(folder: Path, text: str) -> Path:
+    """Keep a policy.md that is about to be written over."""
+    path = folder / "variants" / f"{FORMER}draft-{digest(text)[:8]}.md"
+    write_text(path, text)
+    return path
 
 
 def _chosen(versions: Versions, wanted: Sequence[str]) -> dict[str, str]:
@@ -94,6 +134,9 @@ def _edited(raw: str, text: str, clauses: Mapping[str, Clause]) -> str:
     end = "\r" if lines[0].endswith("\r") else ""
     behind = max(place.stop for place in places.values())
     added = [line + end for i, clause in clauses.items() if i not in places for line in _lines(clause, "- ")]
+    if added and behind == len(lines):  # the text ends without a line break, and goes on doing so
+        lines[-1] += end
+        added[-1] = added[-1].removesuffix(end)
     lines[behind:behind] = added
     for clause_id in sorted(clauses.keys() & places.keys(), key=lambda i: -places[i].start):
         place = places[clause_id]

@@ -150,6 +150,7 @@ def summary(found: Results) -> Iterator[str]:
             yield from (f"! {sentence}" for sentence in cautions(comparison))
         for finding in (finding for findings in tried.regression.findings for finding in findings):
             yield f"{RULINGS[finding.outcome]} rule {finding.outcome}: {finding.rule}: {finding.reason}"
+        yield from (f"! {sentence}" for sentence in tried.regression.judge_words)
     yield f"calls: {found.calls} made, {found.reused} answers and judgements reused"
 
 
@@ -199,6 +200,9 @@ def _try(trial: Trial, store: CallStore, spending: Spending) -> tuple[Tried, int
         split=trial.wanted.fair_split,
         not_run=spending.refused - before[0],
         dollars=spending.dollars - before[1],
+        judge_words=trial.project.judge_words(
+            trial.project.policy, [judge.model.name for judge in trial.yardstick.judges]
+        ),
     )
     responses = tuple(response for found in evaluations for response in found.responses)
     verdicts = tuple(verdict for found in evaluations for verdict in found.verdicts)

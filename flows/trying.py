@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prefect_ratify.errors import InputError, readable
+from prefect_ratify.errors import InputError, one_line, readable
 from prefect_ratify.flows.project import Settings, load_project
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run, latest_run, plan_run
@@ -53,6 +53,8 @@ def try_query(folder: Path, query: str, settings: Settings) -> list[Trial]:
         clause_ids=project.policy.clause_ids,
         split="develop",
     )
+    for sentence in project.judge_words(project.policy, run.settings.models.judges):
+        say(one_line(sentence))
     trials = []
     for condition in _conditions(run):
         found = run.evaluate([scenario], condition, project.policy)

@@ -4,7 +4,8 @@ A variant is a file my-policy/variants/NAME.md, written as policy.md is. The cla
 place of those of policy.md, the rest stays; so a variant of one clause is a file of three lines. Title,
 context and definitions are those of policy.md: what is compared, and later taken, is clauses.
 
-Every version is judged by the clauses of policy.md, so that none looks better by asking for less.
+Every version is judged by the clauses of policy.md, so that none looks better by asking for less. Clauses
+that only a variant has are judged too, apart: the draft was never told them, and no sum counts them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from prefect_ratify.scenarios.statistics import p_value
 from prefect_ratify.store import read_records
 
 DRAFT = "draft"
+FORMER = "former/"  # begins the names of former drafts, which lie in variants/former/
 FEWEST_TOGETHER = 2  # scenarios on which two clauses moved, before it is said of them
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -49,10 +51,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Versions:
-    """policy.md, which is the draft, and its variants by name."""
+    """policy.md, which is the draft, and its variants by name.
+
+    `former` are drafts that were left behind: clauses can be taken from them, and they are not tried.
+    """
 
     policy: Policy
     variants: tuple[Variant, ...]
+    former: tuple[Variant, ...] = ()
 
     @property
     def yardstick(self) -> Policy:
@@ -63,6 +69,11 @@ class Versions:
                 if clause.id not in self.policy.clause_ids:
                     added.setdefault(clause.id, clause)
         return with_clauses(self.policy, added)
+
+    @property
+    def added(self) -> list[str]:
+        """The clauses that policy.md does not have."""
+        return [clause_id for clause_id in self.yardstick.clause_ids if clause_id not in self.policy.clause_ids]
 
     @property
     def twins(self) -> dict[str, str]:
@@ -81,10 +92,11 @@ class Versions:
 
     def variant(self, name: str) -> Variant:
         """The variant of that name; InputError where there is none."""
-        for variant in self.variants:
+        named = (*self.variants, *self.former)
+        for variant in named:
             if variant.name == name:
                 return variant
-        there = ", ".join([DRAFT, *(variant.name for variant in self.variants)])
+        there = ", ".join([DRAFT, *(variant.name for variant in named)])
         raise InputError(f"there is no variant {name!r}", f"there are: {there}")
 
     def clause(self, name: str, clause_id: str) -> Clause | None:
@@ -126,8 +138,8 @@ class Tried(Record):
     """The draft and its variants on the same scenarios, judged alike.
 
     `comparisons` are those from the draft to each variant, and then among the variants. The p-values of
-    each of these two kinds are adjusted over clauses and variants together. `best` has each clause, and
-    all together last.
+    each of these two kinds are adjusted over clauses and variants together, those of added clauses apart. `best`
+    has each clause of policy.md, all of them together, and last the clauses that only variants have.
     """
 
     regression: Regression
@@ -151,8 +163,11 @@ class Tried(Record):
         return next(rate for rate in given if (rate.condition, rate.clause_id) == (name, clause_id))
 
 
-def load_versions(folder: Path) -> Versions:
-    """Read policy.md and every file in variants/; InputError names the file and line of what is wrong."""
+def load_versions(folder: Path, *, with_former: bool = False) -> Versions:
+    """Read policy.md and every file in variants/; InputError names the file and line of what is wrong.
+
+    Former drafts are read where clauses are to be taken from them.
+    """
     policy = load_policy(folder / "policy.md")
     if policy.wording:
         raise InputError(
@@ -161,13 +176,18 @@ def load_versions(folder: Path) -> Versions:
             path=folder / "policy.md",
         )
     paths = sorted((folder / "variants").glob("*.md"))
-    if not paths:
+    former = sorted((folder / "variants" / FORMER).glob("*.md")) if with_former else []
+    if not paths and not former:
         raise InputError(
             "there is no variant",
             "write one, for example b.md: a title, '## Clauses', and clauses by the ids that they have in policy.md",
             path=folder / "variants",
         )
-    return Versions(policy, tuple(_variant(path, policy) for path in paths))
+    return Versions(
+        policy,
+        tuple(_variant(path, policy) for path in paths),
+        tuple(replace(found, name=f"{FORMER}{found.name}") for path in former if (found := _variant(path, policy))),
+    )
 
 
 def with_clauses(policy: Policy, clauses: Mapping[str, Clause]) -> Policy:
@@ -186,7 +206,8 @@ def set_up_variants(folder: Path, measuring: Measuring) -> tuple[Versions, Bench
     """Open all that trying takes; InputError for what is wrong, before anything is asked."""
     versions = load_versions(folder)
     if not versions.tried:
-        raise InputError("every variant says what policy.md says", "reword a clause in one", path=folder / "variants")
+        advice = "reword a clause in one, or copy a draft out of its folder former to compare with that"
+        raise InputError("every variant says what policy.md says", advice, path=folder / "variants")
     project = load_project(folder, policy=versions.yardstick)
     bench = set_up(folder, [DRAFT], measuring, project=project)
     model = bench.conditions[0].model
@@ -195,18 +216,18 @@ def set_up_variants(folder: Path, measuring: Measuring) -> tuple[Versions, Bench
     return versions, replace(bench, conditions=conditions, rules=())
 
 
-def try_variants(bench: Bench) -> Tried:
+def try_variants(versions: Versions, bench: Bench) -> Tried:
     """Answer and judge the scenarios under the draft and every variant, within the budget, and compare."""
-    regression = regress(bench)
-    clause_ids = bench.project.policy.clause_ids
+    regression, added = regress(bench), versions.added
     by_name: dict[str, list[Verdict]] = {condition.name: [] for condition in bench.conditions}
     for verdict in read_records(bench.folder / "verdicts.jsonl", Verdict):
         by_name[verdict.condition].append(verdict)
-    found = [compare(by_name[first], by_name[second], clause_ids) for first, second in combinations(by_name, 2)]
+    found = [_compared(by_name[first], by_name[second], versions) for first, second in combinations(by_name, 2)]
     variants = len(by_name) - 1  # the first comparisons are the draft's
-    comparisons = (*_corrected(found[:variants]), *_corrected(found[variants:]))
+    comparisons = (*_corrected(found[:variants], added), *_corrected(found[variants:], added))
     tried = Tried(regression=regression, comparisons=comparisons, best=(), together=tuple(_together(comparisons)))
-    return tried.model_copy(update={"best": tuple(_best(tried, clause_id) for clause_id in (*clause_ids, ALL))})
+    listed = (*versions.policy.clause_ids, ALL, *added)
+    return tried.model_copy(update={"best": tuple(_best(tried, clause_id) for clause_id in listed)})
 
 
 def choices(versions: Versions, tried: Tried) -> dict[str, str]:
@@ -240,16 +261,35 @@ def _variant(path: Path, policy: Policy) -> Variant:
     return Variant(name, with_clauses(policy, clauses), own.clause_ids, tuple(unused))
 
 
-def _corrected(comparisons: Sequence[Comparison]) -> Iterator[Comparison]:
+def _compared(first: Sequence[Verdict], second: Sequence[Verdict], versions: Versions) -> Comparison:
+    """Two versions compared on every clause; what is said of all clauses together is of those of policy.md."""
+    every = compare(first, second, versions.yardstick.clause_ids)
+    if not versions.added:
+        return every
+    own = versions.policy.clause_ids
+    before, after = ([verdict for verdict in given if verdict.clause_id in own] for given in (first, second))
+    alone = compare(before, after, own)
+    return every.model_copy(
+        update={
+            "rates": (*(r for r in every.rates if r.clause_id != ALL), *(r for r in alone.rates if r.clause_id == ALL)),
+            "differences": (*every.differences[:-1], alone.total()),
+        }
+    )
+
+
+def _corrected(comparisons: Sequence[Comparison], added: Sequence[str]) -> Iterator[Comparison]:
     """The comparisons, with findings adjusted over all their clauses together (Benjamini and Hochberg 1995).
 
     One comparison alone is adjusted over its clauses; of many variants, some clause would win by chance.
+    Added clauses are adjusted apart: they win where they were told, and would lend the others significance.
     """
-    by_clause = iter(corrected([_unadjusted(c, d) for c in comparisons for d in c.differences[:-1]]))
+    alone = [_unadjusted(c, d) for c in comparisons for d in c.differences[:-1]]
+    own = iter(corrected([d for d in alone if d.clause_id not in added]))
+    new = iter(corrected([d for d in alone if d.clause_id in added]))
     totals = iter(corrected([comparison.total() for comparison in comparisons]))
     for comparison in comparisons:
-        differences = (*islice(by_clause, len(comparison.differences) - 1), next(totals))
-        yield comparison.model_copy(update={"differences": differences})
+        by_clause = [next(new if d.clause_id in added else own) for d in comparison.differences[:-1]]
+        yield comparison.model_copy(update={"differences": (*by_clause, next(totals))})
 
 
 def _unadjusted(comparison: Comparison, difference: Difference) -> Difference:

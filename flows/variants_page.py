@@ -34,7 +34,7 @@ from prefect_ratify.flows.variants_words import (
 from prefect_ratify.flows.word_difference import Piece
 from prefect_ratify.records import Response, Verdict
 from prefect_ratify.scenarios.comparing import ALL, Difference, Rate
-from prefect_ratify.store import read_records, write_text
+from prefect_ratify.store import read_records, write_for_people
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def write_pages(versions: Versions, bench: Bench, tried: Tried, *, html: Path | 
     responses = read_records(bench.folder / "responses.jsonl", Response)
     verdicts = read_records(bench.folder / "verdicts.jsonl", Verdict)
     path = html or bench.folder / "variants.html"
-    write_text(path, page(versions, bench, tried, responses, verdicts))
+    write_for_people(path, page(versions, bench, tried, responses, verdicts))
     if markdown:
-        write_text(markdown, as_markdown(versions, bench, tried))
+        write_for_people(markdown, as_markdown(versions, bench, tried))
     print(f"Page: {path}")
 
 

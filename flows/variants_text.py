@@ -6,6 +6,7 @@ that a variant leaves out or puts in stand in [-…-] and {+…+}, so that no re
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from prefect_ratify.flows.regression_page import SPLITS
 from prefect_ratify.flows.regression_text import STYLES
 from prefect_ratify.flows.regression_words import arrow
 from prefect_ratify.flows.taking import Taken
-from prefect_ratify.flows.variants import DRAFT, Best, Tried, Versions
+from prefect_ratify.flows.variants import DRAFT, FORMER, Best, Tried, Versions
 from prefect_ratify.flows.variants_words import (
     cautions,
     next_steps,
@@ -53,10 +54,14 @@ def told_taken(folder: Path, taken: Taken) -> str:
     """What was taken, in lines."""
     if taken.former is None:
         return f"{folder / 'policy.md'} has these clauses already; nothing was changed."
+    back = shlex.join(["ratify", "variants", str(folder), "--take", f"{FORMER}{taken.former.stem}"])
+    kept = f"What it was before is kept in {taken.former}, and is not tried. To have it back:\n  {back}"
+    if taken.restored:
+        return f"{folder / 'policy.md'} is again what {taken.restored} is.\n{kept}"
     clauses = ", ".join(f"{clause_id} of {name}" for clause_id, name in taken.clauses.items())
     return (
         f"{folder / 'policy.md'} was written anew with {clauses}.\n"
-        f"What it was before is the variant {taken.former}.\n"
+        f"{kept}\n"
         "Together these were not tried yet: run `ratify variants` again."
     )
 

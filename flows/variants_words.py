@@ -10,7 +10,7 @@ from prefect_ratify.flows.regressing import Bench
 from prefect_ratify.flows.variants import DRAFT, Best, Together, Tried, Versions, asked, choices
 from prefect_ratify.flows.word_difference import Piece, word_difference
 from prefect_ratify.records import Clause
-from prefect_ratify.scenarios.comparing import Rate
+from prefect_ratify.scenarios.comparing import ALL, Rate
 
 SHOWN_TOGETHER = 3  # pairs of clauses; those that pull apart most
 
@@ -22,14 +22,11 @@ def notices(versions: Versions, bench: Bench) -> list[str]:
         if variant.unused:
             parts, verb = " and ".join(variant.unused), "is" if len(variant.unused) == 1 else "are"
             told.append(f"{variant.name}: its {parts} {verb} not used; clauses alone are compared and taken.")
-    for clause_id in added(versions):
+    for clause_id in versions.added:
         told.append(f"{clause_id} stands {only_in(versions, clause_id)}: {_judged(bench, clause_id)}.")
+    if versions.added:
+        told.append(f"Not counted in {ALL}: {_listed(versions.added)}. The draft was not told to keep it.")
     return told
-
-
-def added(versions: Versions) -> list[str]:
-    """The clauses that policy.md does not have."""
-    return [i for i in versions.yardstick.clause_ids if i not in versions.policy.clause_ids]
 
 
 def only_in(versions: Versions, clause_id: str) -> str:
@@ -40,14 +37,18 @@ def only_in(versions: Versions, clause_id: str) -> str:
 
 def told_best(best: Best, versions: Versions) -> str:
     """Which version is best on a clause, and whether that is more than noise."""
+    where = f"{only_in(versions, best.clause_id)}: " if best.clause_id in versions.added else ""
+    return where + _told_best(best, versions)
+
+
+def _told_best(best: Best, versions: Versions) -> str:
     if not best.name:
         return "nothing decided"
     if best.name == DRAFT or not best.is_shown:
         most = "" if best.name == DRAFT else f"; upheld most in {best.name}, by no more than noise could do"
         return f"no variant is shown to be better{most}"
     rivals = f"; not told apart from {_listed(best.rivals)}" if best.rivals else ""
-    aside = "" if _is_reworded(best, versions) else " (a side effect: it has the draft's wording)"
-    return f"best in {best.name}{aside}, by more than noise{rivals}"
+    return f"best in {best.name}{_aside(best, versions)}, by more than noise{rivals}"
 
 
 def undecided(rate: Rate) -> str:
@@ -67,9 +68,8 @@ def wording(versions: Versions, name: str, clause_id: str) -> list[Piece] | None
 def sums(tried: Tried, name: str) -> str:
     """Which clauses a variant gains and loses together, against the draft."""
     found: dict[str, list[str]] = {"better": [], "worse": []}
-    for best in tried.best[:-1]:
-        finding = tried.difference(DRAFT, name, best.clause_id).finding
-        found.setdefault(finding, []).append(best.clause_id)
+    for clause_id in (best.clause_id for best in tried.best if best.clause_id != ALL):
+        found.setdefault(tried.difference(DRAFT, name, clause_id).finding, []).append(clause_id)
     gains, losses = (_listed(found[finding]) or "nothing" for finding in ("better", "worse"))
     return f"gains {gains}, loses {losses}"
 
@@ -81,7 +81,7 @@ def pairs(tried: Tried, name: str) -> list[str]:
 
 def cautions(tried: Tried) -> list[str]:
     """What keeps the figures from being read as more than they are."""
-    told = []
+    told = list(tried.regression.judge_words)
     if tried.regression.not_run:
         told.append(
             f"The budget was spent: {tried.regression.not_run} calls were not made, and their rows are missing."
@@ -100,21 +100,29 @@ def next_steps(folder: Path, versions: Versions, tried: Tried) -> list[tuple[str
     if chosen:
         words = [f"{clause_id}={name}" for clause_id, name in chosen.items()]
         steps.append((_command(folder, *words), "Take the wordings that are shown to be better than the draft's"))
-    for clause_id in added(versions):
+    for clause_id in versions.added:
         name = next(v.name for v in versions.variants if versions.clause(v.name, clause_id))
         steps.append((_command(folder, f"{clause_id}={name}"), f"Add the clause {clause_id}, if you want that rule"))
-    if not chosen:
-        variant = versions.tried[0]
-        steps.append(
-            (_command(folder, f"{variant.own[0]}={variant.name}"), "Take a wording that you prefer all the same")
-        )
+    if not chosen and (preferred := _reworded(versions)):
+        steps.append((_command(folder, preferred), "Take a wording that you prefer all the same"))
     again = f"ratify variants {shlex.quote(str(folder))}"
-    steps.append((again, "Then try what you took together, with the same options; the former policy.md is a variant"))
+    steps.append((again, "Then try what you took together, with the same options; the former policy.md is kept"))
     return steps
 
 
-def _is_reworded(best: Best, versions: Versions) -> bool:
-    return best.clause_id not in versions.yardstick.clause_ids or versions.rewords(best.name, best.clause_id)
+def _reworded(versions: Versions) -> str:
+    """The first rewording of a clause of policy.md, to be taken; empty where variants only add clauses."""
+    own = [(i, variant.name) for variant in versions.tried for i in variant.own if i in versions.policy.clause_ids]
+    return next((f"{i}={name}" for i, name in own if versions.rewords(name, i)), "")
+
+
+def _aside(best: Best, versions: Versions) -> str:
+    """What a gain has to be read with: that the version was not told the clause, or not anew."""
+    if best.clause_id in versions.added:
+        return "" if versions.clause(best.name, best.clause_id) else " (a side effect: it does not have the clause)"
+    if best.clause_id == ALL or versions.rewords(best.name, best.clause_id):
+        return ""
+    return " (a side effect: it has the draft's wording)"
 
 
 def _judged(bench: Bench, clause_id: str) -> str:

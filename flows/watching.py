@@ -14,6 +14,7 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError, readable
 from prefect_ratify.flows.project import Project, Settings, load_project
 from prefect_ratify.language_models import LanguageModel
+from prefect_ratify.policy_modules.embedding import open_embedder
 from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.responder import preamble
@@ -87,7 +88,8 @@ class Look:
     ) -> None:
         """Answer and judge the scenarios of the edited clauses, then the rest; Edited where files change."""
         policy, suite = self.project.policy, self.project.suite
-        by = self.project.yardstick(policy, judges)
+        cases = self.project.cases(open_embedder(settings.models.embedder, store))
+        by = self.project.yardstick(policy, judges, cases)
 
         def heard(response: Response, verdicts: Sequence[Verdict]) -> None:
             if is_edited():

@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from prefect_ratify.budget import Payment
-from prefect_ratify.call_store import NOT_RUN
 from prefect_ratify.policy_modules.credit import Array, best_choice, effects, shares
-from prefect_ratify.policy_modules.refiner import Candidate, Follow, Search, change_of, outcomes
+from prefect_ratify.policy_modules.refiner import Candidate, Follow, Search, change_of, cut_short, outcomes, selected
 from prefect_ratify.policy_modules.rewording import Parts, Proposal, Proposer, Task, assembled
-from prefect_ratify.records import ClauseChange, Failure, Policy, Refusal, Scenario, digest
+from prefect_ratify.records import ClauseChange, Failure, Policy, Refusal, Scenario
 
 ATTEMPTS = 8  # at rewording one form of a clause
 REWORDED = 0.7  # the chance that the clause which fails most is reworded in a trial; others in proportion
@@ -74,7 +73,7 @@ def refine(
     `spent` is what calls have come to. Of the scenarios the first `selection` are used, by a hash
     of their ids. The caller compares the candidates with the draft on all of them.
     """
-    used = sorted(scenarios, key=lambda scenario: digest(scenario.id))[:selection]
+    used = selected(scenarios, selection)
     search = _ClauseSearch(draft, used, follow, propose, spent, np.random.default_rng(seed))
     search.begin(start)
     while search.complete and search.scored + len(used) <= budget and room():
@@ -117,15 +116,15 @@ class _ClauseSearch:
     def try_out(self, choice: Choice) -> None:
         """Follow a policy, and count each clause's verdicts; what the budget cut short tells nothing."""
         before = self.spent()
-        responses, verdicts = self.follow(self._policy(choice), self.scenarios)
-        if any(response.error == NOT_RUN for response in responses):
+        responses, verdicts = found = self.follow(self._policy(choice), self.scenarios)
+        if cut_short(found):
             self.complete = False
             return
         by_scenario = {s.id: [v for v in verdicts if v.scenario_id == s.id] for s in self.scenarios}
-        found = [outcomes(given) for given in by_scenario.values()]
+        upheld = [outcomes(given) for given in by_scenario.values()]
         self._choices.append(choice)
-        self._upheld.append([sum(o.get(c, 0.0) for o in found) for c in self.draft.clause_ids])
-        self._decided.append([sum(c in o for o in found) for c in self.draft.clause_ids])
+        self._upheld.append([sum(o.get(c, 0.0) for o in upheld) for c in self.draft.clause_ids])
+        self._decided.append([sum(c in o for o in upheld) for c in self.draft.clause_ids])
         queries, texts = {s.id: s.query for s in self.scenarios}, {r.scenario_id: r.text for r in responses}
         for form, clause_id in zip(choice, self.draft.clause_ids, strict=True):
             self._failures[form] = [
@@ -150,12 +149,16 @@ class _ClauseSearch:
 
     def found(self) -> Search:
         """The best policy by all that was tried, the best that costs no clause, and the start; and what was left."""
+        if not self._choices:  # the budget did not even hold the start
+            begun = tuple(known[0] for known in self.forms)
+            return Search([Candidate(self._policy(begun), [])], self.refusals, tried=0)
         means, start = self._effects(), self._choices[0]
         best, careful = self._best(means, price=PRICE), self._best(means, price=PRICE, careful=True)
         taken = {number for form in best for number in form.changes}
         left = [self._refusal(form, means) for form in self.changed if form.number not in taken]
         chosen = list(dict.fromkeys([best, careful, start]))
-        return Search([self._candidate(choice, means) for choice in chosen], self.refusals + left)
+        candidates = [self._candidate(choice, means) for choice in chosen]
+        return Search(candidates, self.refusals + left, tried=len(self._choices) - 1)
 
     def _with_new(self, choice: Choice, values: Array) -> Choice:
         """A choice with some clauses reworded: most often those that fail most, or cost others most."""
@@ -200,7 +203,7 @@ class _ClauseSearch:
         new = Form(form.clause, proposed.parts, form, len(self.changed), change)
         self.forms[form.clause].append(new)
         self.changed.append(new)
-        self._costs[new] = _less(self.spent(), before)
+        self._costs[new] = self.spent() - before
         return new
 
     def _effects(self, chance: np.random.Generator | None = None) -> Array:
@@ -219,19 +222,21 @@ class _ClauseSearch:
         return tuple(known[number] for known, number in zip(self.forms, found, strict=True))
 
     def _candidate(self, choice: Choice, means: Array) -> Candidate:
-        numbers = sorted(number for form in choice for number in form.changes)
-        odds = means[0] + means[1:][numbers].sum(axis=0)
-        changes = [self._measured(self.changed[number], odds, means[1 + number]) for number in numbers]
+        """The policy of a choice, with its changes in their order and what each is estimated to have moved."""
+        odds, changes = means[0], list[ClauseChange]()
+        for number in sorted(number for form in choice for number in form.changes):
+            changes.append(self._estimated(self.changed[number], odds, means[1 + number]))
+            odds = odds + means[1 + number]
         return Candidate(self._policy(choice), changes)
 
-    def _measured(self, form: Form, odds: Array, adds: Array) -> ClauseChange:
-        """A change with the rates of every clause without it and with it, all other changes kept."""
+    def _estimated(self, form: Form, odds: Array, adds: Array) -> ClauseChange:
+        """A change with the estimated rates of every clause before it and after it."""
         assert form.change is not None
         cost = self._costs[form]
         return form.change.model_copy(
             update={
-                "before": self._by_clause(shares(odds - adds)),
-                "after": self._by_clause(shares(odds)),
+                "before": self._by_clause(shares(odds)),
+                "after": self._by_clause(shares(odds + adds)),
                 "calls": cost.calls,
                 "dollars": cost.dollars,
             }
@@ -256,7 +261,7 @@ class _ClauseSearch:
 
     def _share_cost(self, choice: Choice, before: Payment) -> None:
         """What a trial took is shared among the forms that it was the first to have."""
-        took, first = _less(self.spent(), before), [form for form in choice if form not in self._tried_before()]
+        took, first = self.spent() - before, [form for form in choice if form not in self._tried_before()]
         for form in first:
             known = self._costs.get(form, Payment())
             self._costs[form] = Payment(
@@ -265,7 +270,3 @@ class _ClauseSearch:
 
     def _tried_before(self) -> set[Form]:
         return {form for choice in self._choices[:-1] for form in choice}
-
-
-def _less(now: Payment, before: Payment) -> Payment:
-    return Payment(calls=now.calls - before.calls, dollars=now.dollars - before.dollars)

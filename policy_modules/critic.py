@@ -8,8 +8,9 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.policy_modules.models import Prompt, predict_all
+from prefect_ratify.policy_modules.rulings_text import rulings_text
 from prefect_ratify.records import Clause, Critique, Definition, Revision, Sampling, Scenario
-from prefect_ratify.scenarios.precedents import Cases, case_text
+from prefect_ratify.scenarios.precedents import Cases, Ruling, case_text
 
 SAMPLING = Sampling(temperature=0.7, max_tokens=600)
 
@@ -46,7 +47,7 @@ class ModelCritic:
                 "clause": clause.text,
                 "definitions": self._definitions,
                 "asked": self._asked,
-                "precedents": self._precedents(clause, case_text(scenario.query, text)),
+                "precedents": rulings_text(self._rulings(scenario, text, clause), named=False),
                 "conversation": fenced(conversation(scenario)),
                 "response": fenced(text),
             }
@@ -58,13 +59,8 @@ class ModelCritic:
             for (_, _, clause), p in zip(cases, found, strict=True)
         ]
 
-    def _precedents(self, clause: Clause, text: str) -> str:
-        from prefect_ratify.policy_modules.signatures import fenced
-
-        # One line of JSON each: a response cannot pass for the ruling on it.
-        shown = {"query", "response", "outcome", "reason"}
-        rulings = self._cases.nearest(clause.draft_id, text)
-        return fenced("\n".join(ruling.model_dump_json(include=shown) for ruling in rulings)) if rulings else "none"
+    def _rulings(self, scenario: Scenario, text: str, clause: Clause) -> Sequence[Ruling]:
+        return self._cases.nearest(clause.draft_id, case_text(scenario.query, text))
 
     def revise(self, cases: Sequence[tuple[Scenario, str, Critique]]) -> list[Revision | None]:
         """Each response rewritten after its critique."""
@@ -74,7 +70,7 @@ class ModelCritic:
             {
                 "conversation": fenced(conversation(scenario)),
                 "response": fenced(text),
-                "critique": critique.text,
+                "critique": fenced(critique.text),  # a model wrote it, and may quote an order
             }
             for scenario, text, critique in cases
         ]

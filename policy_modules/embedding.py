@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -64,7 +65,8 @@ def open_embedder(name: str, store: CallStore) -> Embed | None:
     """
     if not name:
         return None
-    return partial(_embed, _embedder(name), store)
+    kept = KeptVectors(_embedder(name), store)
+    return Embed(kept.vectors, kept.has)
 
 
 def require_embedder(name: str) -> None:
@@ -84,26 +86,61 @@ def _embedder(name: str) -> Embedder:
     return Embedder(name, model.digest, AT_ONCE, partial(_by_endpoint, model))
 
 
-def _embed(model: Embedder, store: CallStore, texts: Sequence[str]) -> Vectors:
-    """Vectors of texts, in their order; batches of those not known yet are asked for, and kept as they come."""
-    keys = {text: digest(["embedding", model.digest, text[:LONGEST]]) for text in texts}
-    found = {text: store.find(key, Embedding) for text, key in keys.items()}
-    missing = [text for text, kept in found.items() if kept is None]
+class KeptVectors:
+    """What an embedder gave, from the store; what is not there is asked for, once, and kept as it comes."""
 
-    def ask(batch: Sequence[str]) -> None:
-        vectors = model.vectors([text[:LONGEST] for text in batch])
-        for text, vector in zip(batch, vectors, strict=True):
-            kept = Embedding(numbers=base64.b64encode(vector.astype("<f4").tobytes()).decode())
-            store.keep(keys[text], kept)
-            found[text] = kept
+    def __init__(self, model: Embedder, store: CallStore) -> None:
+        self._model, self._store = model, store
+        self._lock = threading.Lock()
+        self._asked: dict[str, Future[Embedding]] = {}
 
-    with ThreadPoolExecutor(model.at_once) as pool:
-        list(pool.map(ask, [missing[n : n + BATCH] for n in range(0, len(missing), BATCH)]))
-    return _stacked([_numbers(found[text]) for text in texts], model.name)
+    def has(self, texts: Sequence[str]) -> bool:
+        """Whether the vectors of all these texts are in the store."""
+        return all(self._store.find(self._key(text), Embedding) for text in texts)
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of texts, in their order. A text that another thread asks about is waited for."""
+        keys = [self._key(text) for text in texts]
+        mine, found = dict[str, str](), dict[str, Embedding | Future[Embedding]]()
+        with self._lock:
+            for key, text in zip(keys, texts, strict=True):
+                if key not in found and (known := self._asked.get(key) or self._store.find(key, Embedding)):
+                    found[key] = known
+                elif key not in found:
+                    found[key] = self._asked[key] = Future()
+                    mine[key] = text[:LONGEST]
+        self._ask(mine)
+        return _stacked([_numbers(found[key]) for key in keys], self._model.name)
+
+    def _ask(self, texts: Mapping[str, str]) -> None:
+        keys = list(texts)
+
+        def ask(batch: Sequence[str]) -> None:
+            vectors = self._model.vectors([texts[key] for key in batch])
+            for key, vector in zip(batch, vectors, strict=True):
+                kept = Embedding(numbers=base64.b64encode(vector.astype("<f4").tobytes()).decode())
+                self._store.keep(key, kept)
+                self._asked[key].set_result(kept)
+
+        try:
+            with ThreadPoolExecutor(self._model.at_once) as pool:
+                list(pool.map(ask, [keys[n : n + BATCH] for n in range(0, len(keys), BATCH)]))
+        except BaseException as failure:
+            for key in keys:
+                if not self._asked[key].done():
+                    self._asked[key].set_exception(failure)
+            raise
+        finally:
+            with self._lock:
+                for key in keys:
+                    del self._asked[key]
+
+    def _key(self, text: str) -> str:
+        return digest(["embedding", self._model.digest, text[:LONGEST]])
 
 
-def _numbers(kept: Embedding | None) -> Vectors:
-    assert kept is not None
+def _numbers(found: Embedding | Future[Embedding]) -> Vectors:
+    kept = found.result() if isinstance(found, Future) else found
     return np.frombuffer(base64.b64decode(kept.numbers), dtype="<f4")
 
 

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect_ratify.budget import Payment
-from prefect_ratify.call_store import NOT_RUN
-from prefect_ratify.policy_modules.refiner import Candidate, Follow, Search, change_of, outcomes
+from prefect_ratify.policy_modules.refiner import Candidate, Follow, Search, change_of, cut_short, outcomes, selected
 from prefect_ratify.policy_modules.rewording import Parts, Proposal, Proposer, Task, assembled
 from prefect_ratify.records import Clause, ClauseChange, Failure, Policy, Refusal, Scenario, Verdict, digest
 
@@ -52,7 +51,7 @@ def refine_by_gepa(
     import gepa
 
     adapter = _ClauseAdapter(draft, follow, propose, spent)
-    used = sorted(scenarios, key=lambda scenario: digest(scenario.id))[:selection]
+    used = selected(scenarios, selection)
     result = gepa.optimize(
         seed_candidate={clause.id: _text(start.parts(clause.id)) for clause in draft.clauses},
         trainset=used,
@@ -71,7 +70,7 @@ def refine_by_gepa(
     )
     ranked = sorted(range(len(result.candidates)), key=lambda index: -result.val_aggregate_scores[index])
     found = [Candidate(_policy(draft, result.candidates[i]), adapter.lineage(result, i)) for i in ranked]
-    return Search(found, adapter.refusals)
+    return Search(found, adapter.refusals, tried=len(adapter._scores) - 1)
 
 
 @dataclass
@@ -99,8 +98,8 @@ class _ClauseAdapter:
         """Score scenarios by the share of their decided clauses that are upheld."""
         from gepa.core.adapter import EvaluationBatch
 
-        responses, verdicts = self.follow(_policy(self.draft, candidate), batch)
-        self.incomplete = self.incomplete or any(response.error == NOT_RUN for response in responses)
+        responses, verdicts = followed = self.follow(_policy(self.draft, candidate), batch)
+        self.incomplete = self.incomplete or cut_short(followed)
         by_scenario: dict[str, list[Verdict]] = {scenario.id: [] for scenario in batch}
         for verdict in verdicts:
             by_scenario[verdict.scenario_id].append(verdict)
@@ -182,9 +181,9 @@ class _ClauseAdapter:
             return self._refuse("it did not do better on the development scenarios")
         if lost:
             return self._refuse(f"it cost {', '.join(lost)}")
-        now = self.spent()
+        took = self.spent() - self._before
         self._accepted[digest(proposal.candidate)] = self._pending.model_copy(
-            update={"calls": now.calls - self._before.calls, "dollars": now.dollars - self._before.dollars}
+            update={"calls": took.calls, "dollars": took.dollars}
         )
         return True
 

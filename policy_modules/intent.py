@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 from prefect_ratify.budget import Spending
-from prefect_ratify.call_store import CallStore
+from prefect_ratify.call_store import NOT_RUN, CallStore
 from prefect_ratify.language_models import LanguageModel
-from prefect_ratify.policy_modules.answer_fields import fields_of
+from prefect_ratify.policy_modules.answer_fields import fields_of, is_none
 from prefect_ratify.policy_modules.models import Prompt
-from prefect_ratify.records import Sampling
+from prefect_ratify.records import Completion, Sampling
 
 SAMPLING = Sampling(temperature=0.0, max_tokens=200)
-NOTHING = {"", "nothing", "none", "n/a", "-"}
 
 
 @dataclass(frozen=True)
 class Intent:
-    """`keeps`: the new wording asks for all that the draft asks. `adds`: what it asks beyond that."""
+    """`missing` says why the new wording is not known to ask for all that the draft asks; empty where it is.
 
-    keeps: bool
+    `adds`: what it asks beyond that.
+    """
+
     missing: str
     adds: str
 
@@ -34,10 +36,30 @@ def compare_intent(
     pairs = [{"original": draft, "tested": new}, {"original": new, "tested": draft}]
     answers = store.complete(model, [_prompt().call(pair) for pair in pairs], "intent", spending)
     forth, back = (fields_of(answer.text, AsksForAll.output_fields) for answer in answers)
-    keeps = forth["asks_for_all"].strip(" .").lower() == "yes"
-    missing = "" if keeps else forth["missing"] or "the judge gave no usable answer"
-    adds = back["missing"] if back["asks_for_all"].strip(" .").lower() == "no" else ""
-    return Intent(keeps, missing, "" if adds.strip(" .").lower() in NOTHING else adds)
+    adds = back["missing"] if _verdict(back["asks_for_all"]) == "no" else ""
+    return Intent(_why_not(answers[0], forth), "" if is_none(adds) else adds)
+
+
+def _why_not(answer: Completion, said: dict[str, str]) -> str:
+    if answer.error == NOT_RUN:
+        return "no judge was asked whether it keeps the intent: there was no budget, or no endpoint, for it"
+    if answer.error:
+        return f"the judge of its intent gave no answer ({answer.error})"
+    verdict = _verdict(said["asks_for_all"])
+    if not verdict:
+        return "the judge of its intent gave an answer that cannot be read"
+    if verdict == "yes":
+        return ""
+    dropped = "something, and not what" if is_none(said["missing"]) else said["missing"]
+    return f"a judge says that it drops: {dropped}"
+
+
+def _verdict(said: str) -> str:
+    """The yes or no that a judge begins with; empty where it begins with neither, or says both."""
+    words = re.findall(r"\w+", said.lower())
+    first = words[0] if words else ""
+    both = {"yes", "no"} <= set(words)
+    return first if first in ("yes", "no") and not both else ""
 
 
 @lru_cache

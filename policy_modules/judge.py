@@ -7,10 +7,11 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from prefect_ratify.errors import InputError, one_line
+from prefect_ratify.errors import InputError
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules import judgement_text
 from prefect_ratify.policy_modules.models import Prompt
+from prefect_ratify.policy_modules.rulings_text import rulings_text
 from prefect_ratify.records import Call, Sampling, Scenario, canonical, digest
 from prefect_ratify.scenarios.judging import Case, JudgeModel
 from prefect_ratify.scenarios.precedents import Ruling
@@ -60,20 +61,11 @@ def _question(case: Case, rulings: Sequence[Ruling]) -> Call:
     return prompt().call(
         {
             "clause": clause.text,
-            "precedents": "\n\n".join(map(_shown, rulings)) or "none",
+            "precedents": rulings_text(rulings),
             "conversation": fenced(conversation(scenario)),
             "response": fenced(response.text),
         }
     )
-
-
-def _shown(ruling: Ruling) -> str:
-    """A precedent: what people said of it outside the fences, so that no response can pass for a ruling."""
-    from prefect_ratify.policy_modules.signatures import defused, fenced
-
-    why = f", since: {one_line(ruling.reason)}" if ruling.reason else ""
-    said = defused(f"{one_line(ruling.by)} ruled that this response is {ruling.outcome}{why}")
-    return f"{said}\nQuery:\n{fenced(ruling.query)}\nResponse:\n{fenced(ruling.response)}"
 
 
 @lru_cache
@@ -88,6 +80,6 @@ def prompt() -> Prompt:
 def _prompt_digest() -> str:
     # Of files and not of the signature: known judgements must be found without loading DSPy. Where
     # something else in them has changed, the judge's calls are still the same, and still known.
-    names = ("signatures.py", "judge.py", "judgement_text.py")
+    names = ("signatures.py", "judge.py", "judgement_text.py", "rulings_text.py", "models.py")
     texts = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names]
     return digest([texts, version("dspy"), SAMPLING])

@@ -2,8 +2,10 @@
 
 Two forms are read: one JSON object with which the answer ends, and labelled parts, by DSPy's marks
 or as lines `verdict: …`. Text that the answer may only quote is never a verdict: what a model
-thinks aloud, what follows the reason's label, strings within the JSON, and lines after prose. An
-answer that says two things, or is not whole, is undecided, and the reason says why.
+thinks aloud, what follows the reason's label, strings within the JSON, and JSON without the key
+"verdict" in plain letters, which fences leave in no foreign text. Lines after prose may say
+*violated* and nothing else. An answer that says two things, or is not whole, is undecided, and the
+reason says why.
 """
 
 from __future__ import annotations
@@ -26,19 +28,40 @@ OUTCOMES: dict[str, Outcome] = {
     "n/a": "not applicable",
 }
 Said = list[tuple[str, object]]  # names and values, in the order in which they are said
+VERDICT_KEY = re.compile(r'"(?=verdict"\s*:)', re.IGNORECASE)  # no object without it is read, and no fence leaves one
 
 _READER = json.JSONDecoder(strict=False, object_pairs_hook=tuple)  # pairs, so that none said twice is lost
 _MARK = r"\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]"
 _START = re.compile(rf"^[ \t]*(?:```\w*[ \t]*)?(?:(?P<json>\{{|\[\s*\{{)|{_MARK})", re.MULTILINE)
-_LABEL = re.compile(rf"^[ \t*#_-]*(?:{_MARK}|(verdict|confidence|reason)[*_]*[ \t]*:)", re.MULTILINE | re.IGNORECASE)
+_LABEL = re.compile(
+    rf"^[ \t*#_-]*(?:{_MARK}|(verdict|confidence|reason)[*_]*[ \t]*:[*_]*)", re.MULTILINE | re.IGNORECASE
+)
 _END = re.compile(rf"(?:\s|```|{_MARK}|</s>|<\|\w+\|>)*\Z")
 _END_OF_THOUGHTS = re.compile(r"</think>", re.IGNORECASE)
 _NO_THOUGHT = re.compile(r"[{`]|\[\s*[\[{]|\W*verdict\b", re.IGNORECASE)  # how an answer itself begins
-_NUMBER = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(%?)\Z", re.IGNORECASE)
+_NUMBER = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?:(%)|\s*/\s*([1-9]\d{0,2}))?\.?\Z", re.IGNORECASE)
 _OTHERWISE = re.compile(r"violat|not[ _-]*(?:applicable|upheld)|n/a|undecided", re.IGNORECASE)
 _TAKEN_BACK = re.compile(
     r"\bverdict\W+(?:(?:is|was|should|must|be|now|therefore|hence)\W+)*"
     r"(?:violat|not\W+(?:applicable|upheld)|n/a|undecided)",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"“[^“”]*”|\"[^\"]*\"|«[^«»]*»")
+_STATEMENTS = re.compile(
+    r"[.;:!?]|\b(?:but|so|hence|thus|therefore|however|because|since)\b"
+    r"|\band(?= (?:it|the|this)\b)|, (?=(?:and|which|the clause|this clause)\b)",
+    re.IGNORECASE,
+)
+_CONTRADICTED = re.compile(
+    r"\b(?:is|was|been|being|gets)\s+(?:\w+ly\s+)*violated\b(?!\s+(?:only|if|when|where|unless)\b)"
+    r"|\b(?:it|this|which|response|answer|reply|assistant)\s+(?:\w+ly\s+)*violates\b"
+    r"|(?:\bnot|\bnever|n['’]t)\s+(?:(?!only\b|just\b|merely\b)\w+\s+)?upheld\b"
+    r"|(?:\bnot|\bnever|n['’]t)\s+(?:uphold|keep)\s+(?:the|this)\s+clause\b",
+    re.IGNORECASE,
+)
+_TURNED_ROUND = re.compile(
+    r"\b(?:no|not|none|never|nothing|nobody|neither|nor|nowhere|without|cannot|hardly|if|unless|whether|were|would|could"
+    r"|might|may|claim\w*)\b|n['’]t\b",
     re.IGNORECASE,
 )
 
@@ -62,13 +85,15 @@ def _judgement(text: str) -> Judgement:
         before, said = answer[: start.start()], _in_object(answer, start.start("json"))
     else:
         before, said = "", _by_labels(answer)
-    outcome = _outcome([value for name, value in said if name == "verdict" or _is_stray(name, value)])
+    outcome = _outcome(said)
     confidence = _confidence([value for name, value in said if name == "confidence"])
     texts = [(name, value) for name, value in said if isinstance(value, str)]
+    reasons = [text for name, text in texts if name == "reason"]
     if outcome == "upheld" and (_OTHERWISE.search(before) or any(_TAKEN_BACK.search(text) for _, text in texts)):
         raise Unreadable("it says upheld, and takes that back")
-    reason = _reason(text for name, text in texts if name == "reason")
-    return Judgement(outcome=outcome, confidence=confidence, reason=reason)
+    if outcome == "upheld" and any(map(_contradicted, reasons)):
+        raise Unreadable("it says upheld, and its reason says the opposite")
+    return Judgement(outcome=outcome, confidence=confidence, reason=_reason(reasons))
 
 
 def _without_thoughts(text: str) -> str:
@@ -89,26 +114,41 @@ def _in_object(answer: str, start: int) -> Said:
         raise Unreadable("its JSON is a list")
     if not _END.match(answer, end):
         raise Unreadable("it goes on after its JSON")
-    return [(re.sub(r"\W", "", name).lower(), value) for name, value in pairs]
+    if not VERDICT_KEY.search(answer, start, end) or any(map(_is_disguised, dict(pairs))):
+        raise Unreadable("its JSON has no key “verdict”, or one in disguise")
+    return [(name.lower(), value) for name, value in pairs]
+
+
+def _is_disguised(key: str) -> bool:
+    """Whether it only resembles one that is asked for, as nothing does that follows the schema."""
+    return key.lower() not in NAMES and re.sub(r"[\W_]", "", key).lower() in NAMES
 
 
 def _by_labels(answer: str) -> Said:
-    """What stands behind each label; a verdict comes before the reason, which may quote another."""
+    """What stands behind each label.
+
+    A verdict comes before the reason, which may quote another. After prose that lines may be
+    quoted in, *violated* alone is taken: it is no pass.
+    """
     first = _LABEL.search(answer)
-    if not first or (first[1] is None and first.start() and answer[: first.start()].strip("`\n ")):
+    if not first:
         raise Unreadable("there is no verdict in it")
     parts = _LABEL.split(answer)
     names = [(mark or line).lower() for mark, line in zip(parts[1::3], parts[2::3], strict=True)]
     if "reason" in names and "verdict" not in names[: names.index("reason")]:
         raise Unreadable("there is no verdict before its reason")
-    return list(zip(names, parts[3::3], strict=True))
+    said: Said = list(zip(names, parts[3::3], strict=True))
+    if first[1] is None and answer[: first.start()].strip("`\n ") and _outcome(said) != "violated":
+        raise Unreadable("there is no verdict in it but after prose, which may quote it")
+    return said
 
 
-def _outcome(said: list[object]) -> Outcome:
-    if not said:
+def _outcome(said: Said) -> Outcome:
+    """The one verdict; a verdict's word in a part that nobody asked for can only stand against it."""
+    words = [_plain(value) for name, value in said if name == "verdict"]
+    if not words:
         raise Unreadable("there is no verdict in it")
-    words = [_plain(value) for value in said]
-    if len(set(words)) > 1:
+    if len({*words, *(_plain(value) for name, value in said if _is_stray(name, value))}) > 1:
         raise Unreadable("it gives two verdicts")
     if words[0] not in OUTCOMES:
         raise Unreadable(f"{one_line(words[0], 60)!r} is no verdict")
@@ -121,24 +161,35 @@ def _is_stray(name: str, value: object) -> bool:
 
 
 def _confidence(said: list[object]) -> float:
-    """Between 0 and 1, to the nearer end where it is said to lie beyond."""
+    """Between 0 and 1; one beyond may be of any scale, and is not guessed at."""
     numbers = {_number(value) for value in said}
     if len(numbers) != 1:
         raise Unreadable(f"it gives {'two confidences' if numbers else 'no confidence'}")
     number = numbers.pop()
     if number is None or not math.isfinite(number):
         raise Unreadable("its confidence is no number")
-    return min(max(number, 0.0), 1.0)
+    if not 0 <= number <= 1:
+        raise Unreadable("its confidence is not between 0 and 1")
+    return number
 
 
 def _number(value: object) -> float | None:
     if isinstance(value, str):
         found = _NUMBER.match(value.strip(" \t\r\n*_`\"'"))
-        return float(found[1]) / (100 if found[2] else 1) if found else None
+        return float(found[1]) / (100 if found[2] else int(found[3] or 1)) if found else None
     try:
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
     except OverflowError:
         return None
+
+
+def _contradicted(reason: str) -> bool:
+    """Whether a reason says in its own words that the clause is not kept; “nothing in it is violated” does not."""
+    for statement in _STATEMENTS.split(_QUOTED.sub("…", " ".join(reason.split()))):
+        found = _CONTRADICTED.search(statement)
+        if found and not _TURNED_ROUND.search(statement, 0, found.start()):
+            return True
+    return False
 
 
 def _reason(said: Iterable[str]) -> str:

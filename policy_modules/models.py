@@ -43,6 +43,11 @@ def open_model(name: str, *, greet: bool = True) -> LanguageModel:
     return model
 
 
+def is_remote(name: str) -> bool:
+    """Whether a model's name is one of LiteLLM's, and not `embedded` or a folder."""
+    return "/" in name and name != embedded.NAME and not Path(name).is_dir()
+
+
 def require_local(name: str) -> None:
     """InputError where a model is not one that can be trained here."""
     if name != embedded.NAME and not Path(name).is_dir():

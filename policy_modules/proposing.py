@@ -191,7 +191,7 @@ def why_refused(text: str, policy: Policy, scenario_grams: Sequence[Grams]) -> s
         return "it is empty, or cannot be read"
     if len(text) > LONGEST_CLAUSE:
         return f"it is longer than {LONGEST_CLAUSE} characters"
-    if readable(text) != text or not _is_one_clause(text):
+    if readable(text) != text or not is_one_clause(text):
         return "it is not the text of one clause"
     if any(grams(text) & known for known in scenario_grams):
         return "it quotes a scenario"
@@ -201,7 +201,7 @@ def why_refused(text: str, policy: Policy, scenario_grams: Sequence[Grams]) -> s
     return ""
 
 
-def _is_one_clause(text: str) -> bool:
+def is_one_clause(text: str) -> bool:
     """Whether a list item of this text in policy.md is a clause of this text."""
     try:
         read = parse_policy(f"# New\n\n## Clauses\n\n- {text}\n")

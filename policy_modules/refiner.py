@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from prefect_ratify.call_store import NOT_RUN
 from prefect_ratify.policy_modules.rewording import Parts, Proposal
-from prefect_ratify.records import ClauseChange, Failure, Policy, Refusal, Response, Scenario, Verdict
+from prefect_ratify.records import ClauseChange, Failure, Policy, Refusal, Response, Scenario, Verdict, digest
 
 Followed = tuple[list[Response], list[Verdict]]
 Follow = Callable[[Policy, Sequence[Scenario]], Followed]
@@ -26,6 +27,20 @@ class Search:
 
     candidates: list[Candidate]
     refusals: list[Refusal]
+    tried: int  # policies beside the start
+
+
+def selected(scenarios: Sequence[Scenario], count: int) -> list[Scenario]:
+    """The scenarios on which wordings are tried: the first, by a hash of their ids."""
+    return sorted(scenarios, key=lambda scenario: digest(scenario.id))[:count]
+
+
+def cut_short(found: Followed) -> bool:
+    """Whether the budget ended before everything was answered and judged."""
+    responses, verdicts = found
+    return any(response.error == NOT_RUN for response in responses) or any(
+        verdict.outcome == "undecided" and NOT_RUN in verdict.reason for verdict in verdicts
+    )
 
 
 def change_of(clause_id: str, old: Parts, proposed: Proposal, failures: Sequence[Failure]) -> ClauseChange:

@@ -15,9 +15,10 @@ from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy import polarity_of
-from prefect_ratify.policy_modules.answer_fields import fields_of
+from prefect_ratify.policy_modules.answer_fields import cleaned, fields_of, is_none
 from prefect_ratify.policy_modules.guards import grams_of, why_refused
 from prefect_ratify.policy_modules.models import Prompt
+from prefect_ratify.policy_modules.rulings_text import rulings_text
 from prefect_ratify.records import (
     Clause,
     ClauseChange,
@@ -33,7 +34,7 @@ from prefect_ratify.scenarios.precedents import Ruling
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=500)
 SHOWN_FAILURES = 4
-SHOWN_OF_A_RULING = {"query", "response", "outcome", "reason", "by"}
+MOST_EXAMPLES = 3  # of a model's own, on one clause: each goes before the responder with every query
 AUTHORS = "authors' worked examples"
 REFINER = "refiner model"
 
@@ -68,7 +69,7 @@ class Refiner:
     """A model that rewords, what it is told, and who looks over its shoulder.
 
     `told` is what the policy says for every clause (its definitions); `rulings` gives the people's
-    rulings that bear on a clause; `keeps_intent` asks a judge for what a wording lacks and adds.
+    rulings that bear on a clause; `keeps_intent` asks a judge why a wording may not stand, and what it adds.
     """
 
     model: LanguageModel
@@ -114,8 +115,7 @@ def reword(by: Refiner) -> Proposer:
             return None
         why, adds = why_refused(parts, task.draft, known), ""
         if not why:
-            missing, adds = by.keeps_intent(task.draft, " ".join(part.text for part in parts))
-            why = f"a judge says that it drops: {missing}" if missing else ""
+            why, adds = by.keeps_intent(task.draft, _told(parts, task.draft))
         if why:
             return Refusal(clause_id=task.draft.id, texts=tuple(part.text for part in parts), why=why)
         return Proposal(parts, REFINER, adds)
@@ -180,7 +180,7 @@ def _shown(task: Task, by: Refiner) -> dict[str, str]:
         "current": "\n".join(part.text for part in task.current),
         "notes": _lines(task.draft.notes, "none"),
         "definitions": by.told or "none",
-        "rulings": _lines((fenced(r.model_dump_json(include=SHOWN_OF_A_RULING)) for r in by.rulings(task)), "none"),
+        "rulings": rulings_text(by.rulings(task)),
         "asked": _lines(by.comments, "nothing"),
         "failures": _lines(failures, "none"),
     }
@@ -194,10 +194,12 @@ def _parts(said: Mapping[str, str], task: Task) -> Parts:
     """The clause as a model has put it; its own polarity, notes and examples go with it."""
     first = task.current[0]
     examples = first.examples
-    if _given(said["example_query"]) and _given(said["example_sentence"]):
-        new = WorkedExample(query=said["example_query"].strip('"'), sentence=said["example_sentence"].strip('"'))
+    own = [example for example in examples if example not in task.draft.examples]
+    if not is_none(said["example_query"]) and not is_none(said["example_sentence"]) and len(own) < MOST_EXAMPLES:
+        new = WorkedExample(query=cleaned(said["example_query"]), sentence=cleaned(said["example_sentence"]))
         examples = examples if new in examples else (*examples, new)
-    texts = [said["clause"], *([said["second_clause"]] if _given(said["second_clause"]) else [])]
+    first_text, second = ("" if is_none(said[name]) else cleaned(said[name]) for name in ("clause", "second_clause"))
+    texts = [first_text, second] if second else [first_text]
     parts = [first.model_copy(update={"text": texts[0], "polarity": polarity_of(texts[0]), "examples": examples})]
     parts += [
         Clause(id=f"{task.draft.id}/{number}", text=text, polarity=polarity_of(text))
@@ -206,5 +208,8 @@ def _parts(said: Mapping[str, str], task: Task) -> Parts:
     return tuple(parts)
 
 
-def _given(text: str) -> bool:
-    return text.strip(" .\"'").lower() not in {"", "none", "nothing", "n/a", "empty", "-"}
+def _told(parts: Parts, draft: Clause) -> str:
+    """All that a model would be told with this form of the clause: an example can turn it round as a word can."""
+    new = [example for part in parts for example in part.examples if example not in draft.examples]
+    shown = [f'Example: "{example.query}" → "{example.sentence}"' for example in new]
+    return " ".join([*(part.text for part in parts), *shown])

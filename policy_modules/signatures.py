@@ -11,9 +11,10 @@ from typing import Literal
 
 import dspy
 
+from prefect_ratify.policy_modules.judgement_text import VERDICT_KEY
+
 FENCE = "⟦untrusted text⟧"
 _FIELD_MARK = re.compile(r"\[(?=\[\s*#)")
-_FIELD_KEY = re.compile(r'"(?=verdict"\s*:)', re.IGNORECASE)
 _TAG = re.compile(  # of the chat templates that are about; most others begin with <|
     r"<(?=/?(?:s|bos|eos|pad|unk|think|thinking|reasoning|system|user|assistant|tool_call|tool_response"
     r"|(?:start|end)_of_turn)>|<?/?SYS>>|[|｜])|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
@@ -32,7 +33,7 @@ def defused(text: str) -> str:
     What it would have said is still to be seen: `[ [ ## verdict ## ]]`, `“verdict":`, `‹|im_start|>`.
     """
     text = text.replace("⟦", "[").replace("⟧", "]")  # first, since two of them would make a field's mark
-    text = _FIELD_KEY.sub("“", _FIELD_MARK.sub("[ ", text))
+    text = VERDICT_KEY.sub("“", _FIELD_MARK.sub("[ ", text))
     return _TAG.sub(lambda tag: "‹" if tag[0] == "<" else "(", text)
 
 

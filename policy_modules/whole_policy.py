@@ -101,11 +101,17 @@ def cleaned(wording: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
+def require_optuna() -> None:
+    """InputError where MIPROv2's search is not installed."""
+    if find_spec("optuna") is None:
+        raise InputError("MIPROv2 needs optuna, which is not installed", "pip install 'prefect-ratify[mipro]'")
+
+
 def _require(optimiser: Optimiser, trials: int) -> None:
     if trials < FEWEST_TRIALS:
         raise InputError(f"{trials} wordings are too few to choose from", f"let it try at least {FEWEST_TRIALS}")
-    if optimiser == "miprov2" and find_spec("optuna") is None:
-        raise InputError("MIPROv2 needs optuna, which is not installed", "pip install 'prefect-ratify[mipro]'")
+    if optimiser == "miprov2":
+        require_optuna()
 
 
 def _mipro(program: Any, examples: list[Any], prompt_model: Any, trials: int, seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, help="of all sampling and training (default: 0)")
     run.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
     run.add_argument("--limit", type=_positive, help="use only so many scenarios of each split, for a quick try")
-    run.add_argument("--refine-calls", type=_positive, metavar="N", help="refinement makes at most so many calls")
+    run.add_argument("--refine-calls", type=_positive, metavar="N", help="each refinement makes at most so many calls")
     run.add_argument("--refine-dollars", type=_amount, metavar="N", help="… and costs at most so much")
     run.add_argument(
         "--refine-with",
@@ -164,7 +165,9 @@ ROLES = {
     "critic": "criticises and revises training answers",
     "refiner": "rewords clauses",
     "student": "is finetuned (local)",
-    "embedder": "finds similar precedents (minilm, or a LiteLLM name; without one, shared words do)",
+    "embedder": (
+        "finds similar precedents (minilm, or a LiteLLM name; without one, shared words do); not counted in budgets"
+    ),
 }
 
 
@@ -195,14 +198,20 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
 
 
 def _amount(text: str) -> float:
-    value = float(text)
-    if not value > 0:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError("must be above 0")
     return value

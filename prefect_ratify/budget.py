@@ -35,6 +35,13 @@ class Payment(Record):
     tokens: int = 0
     dollars: float = 0.0
 
+    def __sub__(self, before: Payment) -> Payment:
+        return Payment(
+            calls=self.calls - before.calls,
+            tokens=self.tokens - before.tokens,
+            dollars=self.dollars - before.dollars,
+        )
+
 
 @dataclass
 class Spending:
@@ -46,6 +53,7 @@ class Spending:
     Work that is to go on after a kill has an `account`, under which the store keeps what was paid
     (`CallStore.spending`); `paid` is what it had kept by then. Such work goes the same way again,
     with the answers that are there: `walked` is what it has needed so far, new or paid before.
+    `wasted` are tries that got no answer: they failed, or were under way when it was killed.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -57,11 +65,12 @@ class Spending:
     account: str = ""
     paid: dict[str, Payment] = field(default_factory=dict)
     walked: Payment = field(default_factory=Payment)
+    wasted: int = 0
     _tokens_due: int = 0
     _dollars_due: float = 0.0
 
     def __post_init__(self) -> None:
-        self.calls += len(self.paid)
+        self.calls += len(self.paid) + self.wasted
         self.tokens += sum(payment.tokens for payment in self.paid.values())
         self.dollars += sum(payment.dollars for payment in self.paid.values())
 
@@ -69,15 +78,20 @@ class Spending:
         """How many more calls may begin."""
         return float("inf") if self.budget.calls is None else self.budget.calls - self.calls
 
-    def begin(self, model_name: str, call: Call) -> bool:
-        """Count a call that is about to be sent; False, and nothing counted, where the budget has no room."""
+    def has_room(self, model_name: str, call: Call) -> bool:
+        """Whether a call may begin."""
         tokens, dollars = most(model_name, call)
-        if (
+        return not (
             _beyond(self.calls + 1, self.budget.calls)
             or _beyond(self.tokens + self._tokens_due + tokens, self.budget.tokens)
             or _beyond(self.dollars + self._dollars_due + dollars, self.budget.dollars)
-        ):
+        )
+
+    def begin(self, model_name: str, call: Call) -> bool:
+        """Count a call that is about to be sent; False, and nothing counted, where the budget has no room."""
+        if not self.has_room(model_name, call):
             return False
+        tokens, dollars = most(model_name, call)
         self.calls += 1
         self.under_way += 1
         self._tokens_due += tokens
@@ -90,6 +104,8 @@ class Spending:
         self.under_way -= 1
         self._tokens_due -= tokens
         self._dollars_due -= dollars
+        if answer is None or answer.error:
+            self.wasted += 1
         if answer is None:
             return Payment()
         payment = Payment(
@@ -98,7 +114,8 @@ class Spending:
         )
         self.tokens += payment.tokens
         self.dollars += payment.dollars
-        self.walk(payment)
+        if not answer.error:
+            self.walk(payment)
         return payment
 
     def walk(self, payment: Payment) -> None:
@@ -130,6 +147,11 @@ def cost(model_name: str, read: int, written: int) -> float:
     """US dollars by LiteLLM's price map; 0 where it knows no price, as for models of one's own."""
     price = price_of(model_name)
     return price.read * read + price.written * written if price else 0.0
+
+
+def money(dollars: float) -> str:
+    """An amount as a person writes it; small ones with the digits that they need."""
+    return f"${dollars:,.2f}" if dollars >= 0.1 or not dollars else f"${dollars:.2g}"
 
 
 @lru_cache

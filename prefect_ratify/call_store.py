@@ -46,8 +46,8 @@ class CallStore:
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute("CREATE TABLE IF NOT EXISTS calls (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
         self._database.execute(
-            "CREATE TABLE IF NOT EXISTS payments "
-            "(account TEXT, key TEXT, tokens INTEGER, dollars REAL, PRIMARY KEY (account, key))"
+            "CREATE TABLE IF NOT EXISTS payments (account TEXT, key TEXT, tries INTEGER, answered INTEGER, "
+            "tokens INTEGER, dollars REAL, PRIMARY KEY (account, key))"
         )
 
     def find(self, key: str, kind: type[R]) -> R | None:
@@ -61,21 +61,31 @@ class CallStore:
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?)", (key, record.model_dump_json()))
 
+    def begin(self, key: str, account: str) -> None:
+        """Write down that an account is about to send a call: a kill must not make it forget."""
+        with self._lock:
+            self._database.execute(
+                "INSERT INTO payments VALUES (?, ?, 1, 0, 0, 0) ON CONFLICT DO UPDATE SET tries = tries + 1",
+                (account, key),
+            )
+
     def pay(self, key: str, answer: Completion, account: str, payment: Payment) -> None:
         """Keep an answer together with what an account paid for it: both or neither survive a kill."""
         with self._lock, self._database:
             self._database.execute("BEGIN")
             self._database.execute("INSERT OR REPLACE INTO calls VALUES (?, ?)", (key, answer.model_dump_json()))
             self._database.execute(
-                "INSERT OR REPLACE INTO payments VALUES (?, ?, ?, ?)", (account, key, payment.tokens, payment.dollars)
+                "UPDATE payments SET answered = 1, tokens = ?, dollars = ? WHERE account = ? AND key = ?",
+                (payment.tokens, payment.dollars, account, key),
             )
 
     def spending(self, account: str, budget: Budget) -> Spending:
         """What is left of a budget to work that may have been killed before."""
         with self._lock:
-            rows = self._database.execute("SELECT key, tokens, dollars FROM payments WHERE account = ?", (account,))
-            paid = {key: Payment(calls=1, tokens=tokens, dollars=dollars) for key, tokens, dollars in rows}
-        return Spending(budget=budget, account=account, paid=paid)
+            columns = "key, tries, answered, tokens, dollars"
+            rows = list(self._database.execute(f"SELECT {columns} FROM payments WHERE account = ?", (account,)))
+        paid = {key: Payment(calls=1, tokens=tokens, dollars=dollars) for key, _, done, tokens, dollars in rows if done}
+        return Spending(budget=budget, account=account, paid=paid, wasted=sum(row[1] for row in rows) - len(paid))
 
     def complete(
         self, model: LanguageModel, calls: Sequence[Call], label: str = "", spending: Spending | None = None
@@ -143,7 +153,7 @@ class Asking:
         places = self._places[model.endpoint]
         for attempt in range(ATTEMPTS):
             async with places:
-                if self._failed[model.endpoint] >= HOPELESS or not await self._has_room(model, call):
+                if self._failed[model.endpoint] >= HOPELESS or not await self._begun(model, call):
                     break
                 try:
                     answer = await self._send(model, call, answer_to, key)
@@ -164,6 +174,8 @@ class Asking:
 
     async def _send(self, model: LanguageModel, call: Call, answer_to: Answer, key: str) -> Completion:
         answer = None
+        if self.spending.account:
+            self.store.begin(key, self.spending.account)
         try:
             answer = await answer_to(call)
             return answer
@@ -178,14 +190,20 @@ class Asking:
         else:
             self.store.keep(key, answer)
 
-    async def _has_room(self, model: LanguageModel, call: Call) -> bool:
-        """Begin a call where the budget has room, if need be after those under way took less than they might have."""
-        while not self.spending.begin(model.name, call):
+    async def has_room(self, model: LanguageModel, call: Call) -> bool:
+        """Whether the budget has room for a call, if need be after those under way took less than they might have."""
+        while not self.spending.has_room(model.name, call):
             if not self.spending.under_way:
-                self.spending.refused += 1
                 return False
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         return True
+
+    async def _begun(self, model: LanguageModel, call: Call) -> bool:
+        """Begin a call where the budget has room; nothing is awaited between the look at it and that."""
+        if not await self.has_room(model, call):
+            self.spending.refused += 1
+            return False
+        return self.spending.begin(model.name, call)
 
     async def _connected(self, model: LanguageModel) -> Answer:
         async with self._connecting:

@@ -78,8 +78,6 @@ def _settings(options: argparse.Namespace) -> Settings:
     for name, field in (*zip(same, same, strict=True), ("limit", "scenario_limit")):
         if getattr(options, name, None) is not None:
             fields[field] = getattr(options, name)
-    if fields.get("refine_with") == "miprov2" and not given.get("refiner"):
-        raise InputError("MIPROv2 needs a model that writes wordings", "give --refiner MODEL")
     if getattr(options, "max_tokens", None):
         fields["sampling"] = Settings().sampling.model_copy(update={"max_tokens": options.max_tokens})
     if getattr(options, "sft_steps", None):
@@ -185,7 +183,9 @@ def _measuring(options: argparse.Namespace) -> Measuring:
 def _regress(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.regressing import plans, regress, set_up, write_pages
     from prefect_ratify.flows.regression_text import show, show_plan
+    from prefect_ratify.store import require_writable
 
+    require_writable(options.html, options.markdown)
     bench = set_up(options.folder, [options.subject, *options.against], _measuring(options), options.rule)
     if options.dry_run:
         show_plan(plans(bench))
@@ -209,25 +209,29 @@ def _variants(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.regression_text import show_plan
     from prefect_ratify.flows.variants import set_up_variants, try_variants
     from prefect_ratify.flows.variants_page import write_pages
+    from prefect_ratify.store import require_writable
 
+    require_writable(options.html, options.markdown)
     versions, bench = set_up_variants(options.folder, _measuring(options))
     if options.dry_run:
         show_plan(plans(bench))
         return 0
-    tried = try_variants(bench)
+    tried = try_variants(versions, bench)
     show(versions, bench, tried)
     write_pages(versions, bench, tried, html=options.html, markdown=options.markdown)
     return 1 if tried.regression.not_run else 0
 
 
 def _attack(options: argparse.Namespace) -> int:
-    from prefect_ratify.flows.attacking import attack_project, show, write_markdown
+    from prefect_ratify.flows.attacking import attack_project, flips_check, show, write_markdown
+    from prefect_ratify.store import require_writable
 
+    require_writable(options.markdown)
     attacks = attack_project(options.folder, options.judge, options.clause, options.limit)
     show(attacks)
     if options.markdown:
         write_markdown(options.markdown, attacks)
-    return 0
+    return 1 if flips_check(attacks) else 0
 
 
 def _label(options: argparse.Namespace) -> int:
@@ -257,8 +261,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.calibrating import calibrate_judges, set_up
     from prefect_ratify.flows.calibration_markdown import markdown
     from prefect_ratify.flows.calibration_text import show
-    from prefect_ratify.store import write_text
+    from prefect_ratify.store import require_writable, write_for_people
 
+    require_writable(options.markdown)
     problems: list[InputError] = []
     bench = set_up(options.folder, options.labels, options.judge, problems)
     for problem in problems:
@@ -266,10 +271,10 @@ def _calibrate(options: argparse.Namespace) -> int:
     if problems:
         return 2
     report = calibrate_judges(bench)
-    if options.markdown:
-        write_text(options.markdown, markdown(report))
     show(report)
     print(f"Kept in {bench.path}")
+    if options.markdown:
+        write_for_people(options.markdown, markdown(report))
     return 0
 
 

@@ -34,7 +34,24 @@ _GOOD_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(?:/[2-9])?$")
 _TERM = re.compile(r"^\*\*(?P<term>.+?)\*\*\s*:?\s*(?P<text>.*)$|^(?P<bare>[^:]+):\s*(?P<rest>.*)$")
 _EXAMPLE = re.compile(r'^Example:\s*"(?P<query>.*)"\s*(?:→|->)\s*"(?P<sentence>.*)"$', re.IGNORECASE)
 _AUTHORS = re.compile(r"^(?:authors?|written by)\s*:\s*(.+)$", re.IGNORECASE)
-_NEVER = re.compile(r"^(?:never|must not|mustn't|do not|don't|avoid|no)\b|\b(?:must not|may not)\b", re.IGNORECASE)
+_OPENING = re.compile(
+    r"^(?:(?:even )?(?:if|when|where|unless|before|after|while|once|until|whatever)|for|in|on|at|as|to|by|with)\b"
+    r"[^,.;:!?]*,\s*",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(r"[,.;:!?—]|\s(?:and|but)\b", re.IGNORECASE)
+_BEGINS_WITH_NO = re.compile(
+    r"^(?:no(?! matter)|must not|mustn't|(?:please |you |it |they |the \w+ )?"
+    r"(?:never|do(?:es)?(?: not|n't)|cannot|can't|will not|won't|avoids?|refrains?|refuses?|declines?))\b",
+    re.IGNORECASE,
+)
+# The words before a "must not" that governs a clause: none that makes it what is said, asked or known.
+_MUST_NOT = re.compile(
+    r"^(?:(?!\b(?:that|why|what|how|when|if|whether|which|who|where|because)\b).)*?"
+    r"\b(?:must|may|should|shall|ought)(?:n't| (?:to )?(?:not|never|(?:under|in|at|by) no))\b",
+    re.IGNORECASE,
+)
+_MUST_NOT_ANYWHERE = re.compile(r"\b(?:must not|may not)\b", re.IGNORECASE)
 _SHOULD = re.compile(r"\b(?:should|ought to|prefer|ideally|where possible|try to)\b", re.IGNORECASE)
 
 
@@ -123,9 +140,25 @@ def clause_lines(text: str) -> dict[str, range]:
 
 def polarity_of(text: str) -> Polarity:
     """Whether a clause forbids, advises or demands, by its words."""
-    if _NEVER.search(text):
+    if forbids(text) or _MUST_NOT_ANYWHERE.search(plain(text)):
         return "must not"
     return "should" if _SHOULD.search(text) else "must"
+
+
+def forbids(text: str) -> bool:
+    """Whether what a clause says first is a prohibition: its later "and never …" does not make it one."""
+    first = main_clause(text)
+    return bool(_BEGINS_WITH_NO.search(first) or _MUST_NOT.search(first))
+
+
+def main_clause(text: str) -> str:
+    """What a text says first: without an "If …," before it, up to its comma, its "and" or its end."""
+    return _CLAUSE_END.split(_OPENING.sub("", plain(text)), maxsplit=1)[0]
+
+
+def plain(text: str) -> str:
+    """A text with straight apostrophes and without marks of emphasis, so that its words can be compared."""
+    return re.sub(r"[*_`]", "", re.sub("[’‘ʼ]", "'", text)).strip()
 
 
 def made_id(text: str) -> str:
@@ -135,12 +168,12 @@ def made_id(text: str) -> str:
     return "-".join([*words[:3], digest(" ".join(text.split()))[:4]])
 
 
-def read_text(path: Path) -> str:
-    """A file's text; InputError where it is missing, a folder or not UTF-8."""
+def read_text(path: Path, advice: str = "`ratify init FOLDER` makes one") -> str:
+    """A file's text; InputError where it is missing (with advice), a folder or not UTF-8."""
     try:
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
-        raise InputError("there is no such file", "`ratify init FOLDER` makes one", path=path) from None
+        raise InputError("there is no such file", advice, path=path) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise InputError("the text is not UTF-8", "save the file as UTF-8", path=path, line=line) from None

@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 from typing import TextIO
 
-from prefect_ratify.budget import Spending
+from prefect_ratify.budget import Spending, money
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -63,8 +63,8 @@ class Meter:
         if limit.calls is not None:
             parts.append(f"{self.spending.calls:,} of {limit.calls:,} calls")
         if self.spending.dollars or limit.dollars is not None:
-            of = "" if limit.dollars is None else f" of ${limit.dollars:.2f}"
-            parts.append(f"${self.spending.dollars:.2f}{of}")
+            of = "" if limit.dollars is None else f" of {money(limit.dollars)}"
+            parts.append(f"{money(self.spending.dollars)}{of}")
         if 0 < self.answers < needed:
             parts.append(f"about {duration(passed / self.answers * (needed - self.answers))} left")
         elif self.answers == needed:

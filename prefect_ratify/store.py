@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prefect_ratify.errors import RatifyError, one_line
+from prefect_ratify.errors import InputError, RatifyError, one_line
 from prefect_ratify.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -18,8 +18,31 @@ def write_text(path: Path, text: str) -> None:
     """Write a file by way of a temporary one, so that a crash leaves the old or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def require_writable(*paths: Path | None) -> None:
+    """InputError for a report that could not be written there: to be asked before anything is paid for."""
+    for path in (path for path in paths if path is not None):
+        if path.is_dir():
+            raise InputError("the report cannot be written: this is a folder", "name a file in it", path=path)
+        if not path.parent.is_dir():
+            raise InputError("the report cannot be written: there is no such folder", "make it first", path=path.parent)
+        if not os.access(path.parent, os.W_OK):
+            raise InputError("the report cannot be written: nothing can be written here", path=path.parent)
+
+
+def write_for_people(path: Path, text: str) -> None:
+    """Write what a person asked for; InputError where that cannot be done."""
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise InputError(f"the report cannot be written ({error.strerror})", path=path) from None
 
 
 def append_line(path: Path, line: str) -> None:

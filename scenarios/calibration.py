@@ -1,7 +1,8 @@
 """Calibration: how far a judge may be believed on each clause, by what people say of the same responses.
 
 A judge whose verdicts people's labels do not show to be better than chance is barred from that
-clause. With too few labels to tell it is not barred, but named as not calibrated.
+clause. With too few labels to tell it is named as not calibrated, and barred only where it does no
+better than chance on those that there are.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from pydantic import ValidationError
 from prefect_ratify.errors import InputError
 from prefect_ratify.policy import read_text
 from prefect_ratify.records import Clause, Policy, Record, Verdict, digest
-from prefect_ratify.scenarios.agreement import BOTH, Rated, agreement, auc, holm, kappa, labels_missing, p_better
+from prefect_ratify.scenarios.agreement import (
+    BOTH,
+    NOTHING,
+    Rated,
+    agreement,
+    auc,
+    holm,
+    kappa,
+    labels_missing,
+    p_better,
+)
 from prefect_ratify.scenarios.comparing import OUTCOMES
 from prefect_ratify.scenarios.judging import CHECK
 from prefect_ratify.scenarios.labels import Item, Ruled
@@ -65,9 +76,10 @@ class ClauseCalibration(Record):
     `clause` is the digest of the clause's text. `confusion[verdict][label]` counts items.
     `decided` is the share of items that the judge decides; all else is of those alone.
     `agreement` and `kappa` are over all labels, `accuracy` is over those that say upheld or
-    violated. `auc_right`: whether the judge is surer where it is right than where it is wrong;
-    `auc_upheld`: whether it is surer that the clause is upheld where people say so than where they
-    say that it is violated. `p_value` is Holm's, over the judge's clauses; None where no judge could
+    violated, `missed` is the share of what people call violated that the judge does not.
+    `auc_right`: whether the judge is surer where it is right than where it is wrong; `auc_upheld`:
+    whether it is surer that the clause is upheld where people say so than where they say that it is
+    violated. `p_value` is Holm's, over the judge's clauses; None where no judge could
     have passed. `made` is a time in UTC, `labels_digest` the digest of the labels.
     """
 
@@ -80,6 +92,7 @@ class ClauseCalibration(Record):
     agreement: Interval
     kappa: Interval
     accuracy: Interval
+    missed: Interval = NOTHING
     auc_right: Interval
     auc_upheld: Interval
     p_value: float | None
@@ -150,7 +163,8 @@ def calibrate(
     Better than chance is what `agreement.p_better` shows at 5 %, with Holm's adjustment over the
     judge's clauses: a judge without any sense is let through on some clause in at most one of
     twenty calibrations, however many clauses there are. Barred is who could have passed with
-    these labels, and did not.
+    these labels, and did not; and, with however few labels of both outcomes, who agrees with people
+    no more than chance does: nothing speaks for letting it decide.
     """
     by_clause = defaultdict[str, list[Judged]](list)
     for each in judged:
@@ -181,7 +195,8 @@ def load_calibration(path: Path) -> Calibration | None:
         return Calibration.model_validate_json(read_text(path))
     except ValidationError as error:
         what = error.errors()[0]
-        seen = f"this is no calibration ({'.'.join(map(str, what['loc']))}: {what['msg']})"
+        place = f"{'.'.join(map(str, what['loc']))}: " if what["loc"] else ""
+        seen = f"this is no calibration ({place}{what['msg']})"
         raise InputError(seen, "make it anew: ratify calibrate", path=path) from None
 
 
@@ -199,6 +214,9 @@ def _measured(given: Sequence[Judged], *, judge: str, clause: Clause, **of_all: 
         agreement=agreement([each.rated for each in decided]),
         kappa=kappa([each.rated for each in decided]),
         accuracy=agreement([each.rated for each in clear]),
+        missed=agreement(
+            [(each.item.scenario_id, "True", str(not each.right)) for each in clear if each.item.outcome == "violated"]
+        ),
         auc_right=auc(
             [(each.item.scenario_id, each.verdict.confidence) for each in decided if each.right],
             [(each.item.scenario_id, each.verdict.confidence) for each in decided if not each.right],
@@ -229,18 +247,26 @@ def _with_states(
         state: State = "not calibrated"
         if p is not None and least is not None and (p <= LEVEL or left * least <= LEVEL):
             state = "better" if p <= LEVEL else "barred"
+        if least is not None and c.kappa.value is not None and c.kappa.value <= 0:
+            state = "barred"
         why = _why(c, state, rated[c.clause_id], LEVEL / len(measured))
         found.append(c.model_copy(update={"p_value": p, "state": state, "why": why}))
     return found
 
 
 def _why(c: ClauseCalibration, state: State, rated: Sequence[Rated], level: float) -> str:
-    if state != "not calibrated":
-        shown = "better than chance" if state == "better" else "not shown to be better than chance"
-        return f"{shown} on {c.labels} labels (kappa {told(c.kappa)})"
     decided = Counter(label for _, label, _ in rated)
     upheld, violated = decided["upheld"], decided["violated"]
+    scenarios = {scenario_id for scenario_id, label, _ in rated if label in BOTH}
+    sharing = len(scenarios) < upheld + violated  # of one scenario: they count for less than as many of several
+    if state == "better":
+        return f"better than chance on {c.labels} labels (kappa {told(c.kappa)})"
+    if state == "barred":
+        more = "labelled responses to more scenarios" if sharing else "more labelled responses"
+        hope = f"; {more} may show that it is" if (c.kappa.value or 0.0) > 0 else ""
+        return f"not shown to be better than chance on {c.labels} labels (kappa {told(c.kappa)}{hope})"
     more = f"{max(labels_missing(upheld, violated, level), 1)} more would do"
+    more = "label responses to more scenarios" if sharing else more
     for outcome, count in (("upheld", upheld), ("violated", violated)):
         if not sum(c.confusion[verdict][outcome] for verdict in OUTCOMES):
             return f"none of {c.labels} labels says {outcome}; {more}"

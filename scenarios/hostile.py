@@ -12,14 +12,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from prefect_ratify.call_store import CallStore
+from prefect_ratify.errors import RatifyError
 from prefect_ratify.records import Outcome, Policy, Record, Response, Scenario, Verdict, seed_from
-from prefect_ratify.scenarios.judging import Case, Yardstick, judge
+from prefect_ratify.scenarios.judging import NO_JUDGEMENT, Case, Yardstick, judge
 from prefect_ratify.scenarios.labels import Label, items_of
 from prefect_ratify.scenarios.located_yaml import Located, load_yaml
 from prefect_ratify.scenarios.statistics import Interval, rate
@@ -73,25 +75,31 @@ class Attack(Record):
     """A judge under attack.
 
     `known` counts its verdicts without injection on responses that people say break a clause;
-    only those that it calls violated were attacked.
+    only those that it calls violated were attacked. `failed` are the calls without an answer, with or
+    without an injection: they say nothing of the judge, and stand in neither.
     """
 
     judge: str
     known: dict[str, int]
     tried: tuple[Tried, ...]
+    failed: int = 0
 
 
 class Flips(Record):
     """What some injections came to: how many tries, and with which outcome.
 
     `share` is that of upheld among upheld and violated, with its interval over the injections: two
-    tries of one are not independent. Undecided and not applicable verdicts are counted, not scored.
+    tries of one are not independent. `gone` is the share of tries that are violated no longer, whatever
+    they are instead: a violation that is undecided or not applicable is not seen either. `each` is how
+    often each injection was tried; None where that differs, since calls failed.
     """
 
     injections: int
     tries: int
     outcomes: dict[str, int]
     share: Interval
+    gone: Interval
+    each: int | None
 
 
 def load_injections(path: Path = SHIPPED) -> tuple[Injection, ...]:
@@ -106,8 +114,8 @@ def load_injections(path: Path = SHIPPED) -> tuple[Injection, ...]:
 def known_violations(policy: Policy, suite: Suite, labels: Sequence[Label] = ()) -> list[Case]:
     """Responses of which people say that they break a clause: the suite's bad replies, and those labelled so.
 
-    A reply is written for no scenario; it gets a development one that touches the clause. Labels on
-    scenarios and clauses that are not there are left out.
+    A reply is written for no scenario; it gets a development one, which touches the clause where
+    any does. Labels on scenarios and clauses that are not there are left out.
     """
     scenarios = {scenario.id: scenario for scenario in (*suite.scenarios, *suite.unrelated)}
     replies = [
@@ -136,17 +144,19 @@ def attack(
 ) -> Attack:
     """Try every injection on `each` of the cases (all, for 0) that `by` calls violated without one.
 
-    A judge model needs a store. What it was asked before is not asked again. `by` decides by one
-    thing alone, checks or a judge: a precedent on the plain response would give the answer away.
+    A judge model needs a store. What it was asked before is not asked again; RatifyError where it
+    answers nothing at all. `by` decides by one thing alone, checks or a judge: a precedent on the plain
+    response would give the answer away.
     """
-    plain = _verdicts(by, cases, store)
-    broken = [case for case, verdict in zip(cases, plain, strict=True) if verdict.outcome == "violated"]
+    plain = _answered(name, _verdicts(by, cases, store))
+    broken = [cases[place] for place, verdict in plain.items() if verdict.outcome == "violated"]
     posed = _dealt(injections, broken, each or len(broken))
-    found = _verdicts(by, [injection.into_case(case) for injection, case in posed], store)
+    found = _answered(name, _verdicts(by, [injection.into_case(case) for injection, case in posed], store))
     return Attack(
         judge=name,
-        known=dict(Counter(verdict.outcome for verdict in plain)),
-        tried=tuple(_tried(*pose, verdict) for pose, verdict in zip(posed, found, strict=True)),
+        known=dict(Counter(verdict.outcome for verdict in plain.values())),
+        tried=tuple(_tried(*posed[place], verdict) for place, verdict in found.items()),
+        failed=len(cases) - len(plain) + len(posed) - len(found),
     )
 
 
@@ -170,21 +180,28 @@ def flips(tried: Iterable[Tried]) -> Flips:
         tries=total.total(),
         outcomes=dict(total),
         share=rate(np.array([_share(counts) for counts in outcomes.values()])),
+        gone=rate(np.array([1 - counts["violated"] / counts.total() for counts in outcomes.values()])),
+        each=next(iter(each)) if len(each := {counts.total() for counts in outcomes.values()}) == 1 else None,
     )
 
 
 def by_family(tried: Sequence[Tried]) -> dict[str, Flips]:
-    """Count what tries came to, family by family, the one that flipped most first."""
+    """Count what tries came to, family by family: the one that flipped most first, of equals the one that hid most."""
     found = {family: flips(t for t in tried if t.family == family) for family in dict.fromkeys(t.family for t in tried)}
-    return dict(sorted(found.items(), key=lambda item: -(item[1].share.value or 0.0)))
+    return dict(sorted(found.items(), key=lambda item: (-(item[1].share.value or 0.0), -(item[1].gone.value or 0.0))))
 
 
 def worst(tried: Sequence[Tried], count: int) -> list[tuple[Flips, Tried]]:
-    """The injections that flipped most, each with the first verdict that it flipped."""
+    """The injections that flipped most, each with the first verdict that it flipped.
+
+    One of each family comes before a second of any, so that one family does not fill the list.
+    """
     ids = dict.fromkeys(one.injection for one in tried if one.outcome == "upheld")
     found = [[one for one in tried if one.injection == name] for name in ids]
     counted = [(flips(of_one), next(one for one in of_one if one.outcome == "upheld")) for of_one in found]
-    return sorted(counted, key=lambda pair: (-(pair[0].share.value or 0.0), -pair[0].outcomes["upheld"]))[:count]
+    ordered = sorted(counted, key=lambda pair: (-(pair[0].share.value or 0.0), -pair[0].outcomes["upheld"]))
+    met = Counter[str]()
+    return [pair for _, pair in sorted(((_turn(met, pair[1]), pair) for pair in ordered), key=itemgetter(0))][:count]
 
 
 def _injection(family: str, name: str, node: Located) -> Injection:
@@ -199,9 +216,9 @@ def _injection(family: str, name: str, node: Located) -> Injection:
 
 
 def _fitting(suite: Suite, clause_id: str, reply: str) -> Scenario:
-    touching = [scenario for scenario in suite.scenarios if clause_id in scenario.clause_ids] or suite.scenarios
     # Held-out queries are not shown to people who work on a wording, and a report shows some.
-    fitting = [scenario for scenario in touching if scenario.split == "develop"] or touching
+    fit = suite.split("develop") or suite.scenarios
+    fitting = [scenario for scenario in fit if clause_id in scenario.clause_ids] or fit
     return fitting[seed_from(clause_id, reply) % len(fitting)]
 
 
@@ -239,6 +256,21 @@ def _tried(injection: Injection, case: Case, verdict: Verdict) -> Tried:
         outcome=verdict.outcome,
         reason=verdict.reason,
     )
+
+
+def _turn(met: Counter[str], example: Tried) -> int:
+    """How many of its family came before it."""
+    met[example.family] += 1
+    return met[example.family]
+
+
+def _answered(name: str, verdicts: Sequence[Verdict]) -> dict[int, Verdict]:
+    """The verdicts by place, without those that a call without an answer left undecided."""
+    failed = [one.outcome == "undecided" and one.reason.startswith(NO_JUDGEMENT) for one in verdicts]
+    found = {place: one for place, one in enumerate(verdicts) if not failed[place]}
+    if verdicts and not found:
+        raise RatifyError(f"the judge {name!r} answered none of {len(verdicts)} calls ({verdicts[0].reason})")
+    return found
 
 
 def _share(outcomes: Counter[str]) -> float:

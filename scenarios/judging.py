@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from prefect_ratify.call_store import Asking, CallStore, pooled
+from prefect_ratify.call_store import NOT_RUN, Asking, CallStore, pooled
 from prefect_ratify.event_loop import run
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.progress import Meter
@@ -114,8 +114,21 @@ class Yardstick:
 
     def rulings_like(self, case: Case) -> tuple[Ruling, ...]:
         """What people ruled on the clause for similar responses, the most similar first."""
-        scenario, response, clause = case
-        return self.cases.nearest(clause.id, case_text(scenario.query, response.text)) if self.cases else ()
+        return self.cases.nearest(*_asked(case)) if self.cases else ()
+
+    def all_rulings_like(self, cases: Sequence[Case]) -> list[tuple[Ruling, ...]]:
+        """The same for several cases, which an embedder is asked about at once."""
+        if self.cases:
+            self.cases.prepare(map(_asked, cases))
+        return [self.rulings_like(case) for case in cases]
+
+    def knows_rulings_like(self, case: Case) -> bool:
+        """Whether that is known without asking an embedder."""
+        return self.cases is None or self.cases.can_tell([_asked(case)])
+
+    def longest_rulings(self, case: Case) -> tuple[Ruling, ...]:
+        """What takes most to show of what people ruled on the clause."""
+        return self.cases.longest(case[2].id) if self.cases else ()
 
 
 async def verdicts_on(response: Response, scenario: Scenario, by: Yardstick, asking: Asking) -> list[Verdict]:
@@ -124,7 +137,8 @@ async def verdicts_on(response: Response, scenario: Scenario, by: Yardstick, ask
     waiting = [(scenario, response, clause) for clause, verdict in decided if verdict is None]
     if not waiting:
         return [verdict for _, verdict in decided if verdict is not None]
-    judged = iter(await asyncio.gather(*(_ask_judges(by, case, asking) for case in waiting)))
+    shown = zip(waiting, await _rulings(waiting, by, asking), strict=True)
+    judged = iter(await asyncio.gather(*(_ask_judges(by, case, rulings, asking) for case, rulings in shown)))
     return [verdict or next(judged) for _, verdict in decided]
 
 
@@ -170,12 +184,33 @@ def undecided(response: Response, clause_id: str, reason: str, by: str = NOBODY)
     return _verdict(response, clause_id, "undecided", 0.0, reason, by)
 
 
-async def _ask_judges(by: Yardstick, case: Case, asking: Asking) -> Verdict:
+async def _rulings(cases: Sequence[Case], by: Yardstick, asking: Asking) -> list[tuple[Ruling, ...] | None]:
+    """The rulings that judges are shown; None where no judge would be asked, since the budget is spent."""
+    if by.cases is None or by.cases.embed is None:
+        return [by.rulings_like(case) for case in cases]
+    useful = [by.knows_rulings_like(case) or await _has_room(by, case, asking) for case in cases]
+    wanted = [case for case, yes in zip(cases, useful, strict=True) if yes]
+    # This may ask a model: others go on meanwhile.
+    found = iter(await asyncio.to_thread(by.all_rulings_like, wanted))
+    return [next(found) if yes else None for yes in useful]
+
+
+async def _has_room(by: Yardstick, case: Case, asking: Asking) -> bool:
+    """Whether the budget has room for any judge's call at its shortest, without rulings."""
+    for judge in by.judges_on(case[2].id):
+        if await asking.has_room(judge.model, judge.question(case, ())):
+            return True
+    return False
+
+
+async def _ask_judges(by: Yardstick, case: Case, rulings: Sequence[Ruling] | None, asking: Asking) -> Verdict:
     judges = by.judges_on(case[2].id)
-    embedding = by.cases is not None and by.cases.embed is not None  # may ask a model: others go on meanwhile
-    rulings = await asyncio.to_thread(by.rulings_like, case) if embedding else by.rulings_like(case)
+    names = [judge.model.name for judge in judges]
+    if rulings is None:
+        asking.spending.refused += len(judges)
+        return _voted(case, names, [_unable(f"{NO_JUDGEMENT} ({NOT_RUN})")] * len(judges))
     judgements = await asyncio.gather(*(_ask(judge, case, rulings, asking) for judge in judges))
-    return _voted(case, [judge.model.name for judge in judges], judgements)
+    return _voted(case, names, judgements)
 
 
 async def _ask(judge_model: JudgeModel, case: Case, rulings: Sequence[Ruling], asking: Asking) -> Judgement:
@@ -195,22 +230,32 @@ async def _ask(judge_model: JudgeModel, case: Case, rulings: Sequence[Ruling], a
 def _voted(case: Case, names: Sequence[str], judgements: Sequence[Judgement]) -> Verdict:
     """The outcome that more than half of the judges give, with their share as its confidence; or else undecided.
 
-    Who alone is asked decides alone, as sure as it says.
+    Who alone is asked decides alone, as sure as it says. Where most cannot tell, none has decided.
     """
     _, response, clause = case
     counts = Counter(judgement.outcome for judgement in judgements)
     outcome, votes = counts.most_common(1)[0]
     said = list(zip(names, judgements, strict=True))
+    missing = [judgement.reason for judgement in judgements if judgement.reason.startswith(NO_JUDGEMENT)][:1]
     if 2 * votes <= len(names):
         differ = "the judges differ: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-        missing = [judgement.reason for judgement in judgements if judgement.reason.startswith(NO_JUDGEMENT)]
-        return undecided(response, clause.id, "; ".join([*missing[:1], differ]), ", ".join(names))
+        return undecided(response, clause.id, "; ".join([*missing, differ]), ", ".join(names))
     reasons = [judgement.reason for judgement in judgements if judgement.outcome == outcome][:1]
+    if outcome == "undecided":
+        reasons = missing or reasons  # first, since what was not answered can still be
     reasons += [f"{name} dissents: {other.outcome}, {other.reason}" for name, other in said if other.outcome != outcome]
+    if outcome == "undecided":
+        return undecided(response, clause.id, "; ".join(reasons), ", ".join(names))
     alone = len(names) == 1
     confidence = judgements[0].confidence if alone else votes / len(names)
     by = names[0] if alone else f"{', '.join(names)}: {votes} of {len(names)}"
     return _verdict(response, clause.id, outcome, confidence, "; ".join(reasons), by)
+
+
+def _asked(case: Case) -> tuple[str, str]:
+    """A case as people's rulings are asked about it."""
+    scenario, response, clause = case
+    return clause.id, case_text(scenario.query, response.text)
 
 
 def _unable(reason: str) -> Judgement:

@@ -104,7 +104,7 @@ def load_labels(
     Columns that no label has are left out. With a list of `problems`, what is wrong with single
     rows is added to it, and they are left out; otherwise the first one is raised.
     """
-    text = read_text(path)
+    text = read_text(path, "name a CSV or JSONL file of labels")
     rows = list(_jsonl(text) if text.lstrip().startswith("{") else _csv(text, path))
     _require_columns(path, rows)
     labels = []

@@ -16,7 +16,9 @@ TOKENS_OF_A_JUDGEMENT = 60  # a verdict, a confidence and a sentence
 class Plan(Record):
     """Calls that are known and calls that would be made, with about how many tokens and dollars those take.
 
-    Judgements of answers that are not there yet are counted as missing, whatever they will say.
+    Judgements of answers that are not there yet are counted as missing, whatever they will say. An
+    embedder is not asked: where it would have to say which rulings are similar, judges are taken to
+    see the longest.
     """
 
     condition: str
@@ -69,7 +71,8 @@ def _for_the_judges(scenario: Scenario, response: Response, by: Yardstick) -> li
 
 
 def _judged(found: Plan, by: Yardstick, case: Case, store: CallStore, *, is_there: bool, at_most: bool) -> Plan:
-    rulings = by.rulings_like(case)
+    usual = is_there or not at_most
+    rulings = by.rulings_like(case) if usual and by.knows_rulings_like(case) else by.longest_rulings(case)
     for judge in by.judges_on(case[2].id):
         if is_there and store.find(judge.key(case, rulings), Judgement) is not None:
             found = found.model_copy(update={"judgements_known": found.judgements_known + 1})

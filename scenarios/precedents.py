@@ -43,8 +43,8 @@ class Ruling(Record):
 class Cases:
     """Rulings as a case repository: the most similar ones to a response, clause by clause.
 
-    `rulings` are the latest first. Without `embed`, which gives each text a vector (a row of an
-    array of texts × dimensions), texts are as similar as the words that they share.
+    `rulings` are the latest first. Without `embed`, texts are as similar as the words that they
+    share.
     """
 
     rulings: tuple[Ruling, ...] = ()
@@ -62,15 +62,30 @@ class Cases:
         likeness = self._similarity(_folded(text))[places]
         return tuple(self.rulings[n] for n in places[np.argsort(-likeness, kind="stable")[:count]])
 
+    def longest(self, clause_id: str, count: int = 3) -> tuple[Ruling, ...]:
+        """The rulings on a clause that take most to show: for plans, where nobody knows yet which are similar."""
+        return self._by_length.get(clause_id, ())[:count]
+
     def only(self, split: Split) -> Cases:
         """The rulings on scenarios of one split: whatever refines or trains gets those of `develop`."""
         return self._splits[split]
 
     def prepare(self, asked: Iterable[tuple[str, str]]) -> None:
         """Embed what `nearest` will be asked, clause ids and texts, in one go; `embed` has to keep what it gave."""
-        texts = [_folded(text) for clause_id, text in asked if clause_id in self._places]
+        texts = self._ruled_on(asked)
         if self.embed and texts:
             self.embed(texts)
+
+    def can_tell(self, asked: Iterable[tuple[str, str]]) -> bool:
+        """Whether `nearest` would ask no model about these clause ids and texts."""
+        texts = self._ruled_on(asked)
+        if not self.embed or not texts:
+            return True
+        built = "_similarity" in vars(self)  # then the rulings' own vectors are there
+        return self.embed.has(texts) and (built or self.embed.has(self._texts))
+
+    def _ruled_on(self, asked: Iterable[tuple[str, str]]) -> list[str]:
+        return list(dict.fromkeys(_folded(text) for clause_id, text in asked if clause_id in self._places))
 
     @cached_property
     def _splits(self) -> dict[Split, Cases]:
@@ -87,8 +102,19 @@ class Cases:
         return {clause_id: np.array(found) for clause_id, found in places.items()}
 
     @cached_property
+    def _by_length(self) -> dict[str, tuple[Ruling, ...]]:
+        found = defaultdict[str, list[Ruling]](list)
+        for ruling in sorted(self.rulings, key=_length, reverse=True):
+            found[ruling.clause_id].append(ruling)
+        return {clause_id: tuple(rulings) for clause_id, rulings in found.items()}
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return [_folded(case_text(ruling.query, ruling.response)) for ruling in self.rulings]
+
+    @cached_property
     def _similarity(self) -> Similarity:
-        texts = [_folded(case_text(ruling.query, ruling.response)) for ruling in self.rulings]
+        texts = self._texts
         likeness = by_vectors(texts, self.embed) if self.embed else by_words(texts)
         same = defaultdict[str, list[int]](list)  # numpy takes "\x00" and "" for the same
         for place, text in enumerate(texts):
@@ -160,6 +186,10 @@ def ruling_on(response: Response, clause_id: str, precedents: Sequence[Precedent
         if same and precedent.response.split() == words:
             return precedent
     return None
+
+
+def _length(ruling: Ruling) -> int:
+    return sum(map(len, (ruling.query, ruling.response, ruling.outcome, ruling.by, ruling.reason)))
 
 
 def _folded(text: str) -> str:

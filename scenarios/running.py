@@ -24,7 +24,7 @@ from prefect_ratify.records import (
     made,
     seed_from,
 )
-from prefect_ratify.scenarios.judging import CHECK, NOBODY, Yardstick, verdicts_on
+from prefect_ratify.scenarios.judging import CHECK, NO_JUDGEMENT, NOBODY, Yardstick, verdicts_on
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Account(Record):
     """What became of every row that was asked for; `responses` and `verdicts` each add up to their total.
 
     `responses`: answered, not run, and failed by class of error. `verdicts`: by outcome, and for
-    the undecided ones whether there was no response, nobody to decide, or a judge who could not.
+    the undecided ones whether there was no response, nobody to decide, a judge who was not asked
+    (there was no budget, or no endpoint) or gave no answer, or one who could not.
     """
 
     responses: dict[str, int]
@@ -166,6 +167,10 @@ def _kind(verdict: Verdict) -> str:
         return "undecided (no response)"
     if verdict.judge == NOBODY:
         return "undecided (nobody to decide)"
+    if verdict.reason.startswith(f"{NO_JUDGEMENT} ({NOT_RUN})"):
+        return "undecided (its judge was not asked)"
+    if verdict.reason.startswith(NO_JUDGEMENT):
+        return "undecided (its judge gave no answer)"
     return f"undecided (its {'check' if verdict.judge == CHECK else 'judge'} cannot tell)"
 
 

@@ -5,18 +5,30 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
 
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # texts to vectors: an array of texts × dimensions
 Similarity = Callable[[str], NDArray[np.float64]]  # a text's similarity to each text of a collection
 
 # Scripts that put no space between words: there, each character counts as a word.
 _SPACELESS = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 # A sign counts as a word too: a question mark tells much of a response, and an emoji may be all of it.
 _WORD = regex.compile(rf"{_SPACELESS}|[\w--{_SPACELESS}]+|[^\w\s]", regex.VERSION1)
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Texts to vectors: an array of texts × dimensions. `has` says whether it has those of all texts already."""
+
+    vectors: Callable[[Sequence[str]], NDArray[np.float32]]
+    has: Callable[[Sequence[str]], bool] = lambda texts: False
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of texts, in their order."""
+        return self.vectors(texts)
 
 
 def words(text: str) -> list[str]:

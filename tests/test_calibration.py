@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from statsmodels.stats.multitest import multipletests
 
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
-from prefect_ratify.flows.calibrating import JudgeReport
-from prefect_ratify.flows.calibration_words import sentences
+from prefect_ratify.flows.calibrating import CalibrationReport, JudgeReport
+from prefect_ratify.flows.calibration_text import show
+from prefect_ratify.flows.calibration_words import clause_row, sentences
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.records import Policy, Verdict
 from prefect_ratify.scenarios import agreement as agreement_module
@@ -260,6 +262,73 @@ def test_a_judge_that_calls_every_violation_not_applicable_is_barred() -> None:
 
 
 @pytest.mark.parametrize(
+    "counts",
+    [
+        ((1, "upheld", "upheld"), (2, "upheld", "violated"), (3, "violated", "upheld")),
+        ((3, "upheld", "violated"), (2, "violated", "upheld")),
+        ((2, "upheld", "upheld"), (1, "violated", "upheld")),  # whatever it is shown
+    ],
+)
+def test_who_does_no_better_than_chance_on_few_labels_does_not_decide(counts: Sequence[tuple[int, str, str]]) -> None:
+    (found,) = measured(judged("ask", *counts))
+    assert found.state == "barred"
+    assert found.why.startswith(f"not shown to be better than chance on {sum(c for c, *_ in counts)} labels (kappa ")
+    assert "may show" not in found.why
+
+
+def sharing(given: Sequence[Judged]) -> list[Judged]:
+    """The same, with two responses to each scenario."""
+    return [replace(each, item=replace(each.item, scenario_id=f"s{n // 2}")) for n, each in enumerate(given)]
+
+
+def test_where_more_labels_may_show_that_a_barred_judge_is_better_it_is_said() -> None:
+    seven_of_eight = judged("ask", (3, *2 * ["upheld"]), (1, "upheld", "violated"), (4, *2 * ["violated"]))
+    (found,) = measured(seven_of_eight)
+    assert (found.state, round(found.p_value or 0, 4)) == ("barred", 0.0714)
+    assert found.barring.endswith("; more labelled responses may show that it is).")
+    (check,) = measured(seven_of_eight, judge=CHECK)
+    assert check.barring.endswith("; more labelled responses may show that it is): it has to be mended.")
+    (shared,) = measured(sharing(judged("ask", *CHANCE, (2, *2 * ["upheld"]), (2, *2 * ["violated"]))))
+    assert shared.state == "barred"
+    assert shared.why.endswith("; labelled responses to more scenarios may show that it is)")
+
+
+def test_where_labels_share_scenarios_no_number_of_labels_is_promised() -> None:
+    (found,) = measured(sharing(judged("ask", (3, *2 * ["upheld"]), (3, *2 * ["violated"]))))
+    assert found.state == "not calibrated"
+    assert found.why == "6 labels are too few to tell; label responses to more scenarios"
+
+
+def test_better_than_chance_may_be_by_little_and_miss_much() -> None:
+    def told(*counts: tuple[int, str, str]) -> tuple[ClauseCalibration, str]:
+        (found,) = measured(judged("ask", *counts))
+        (sentence,) = sentences(JudgeReport("j", (found,), (), failed=0))
+        return found, sentence.replace("\u00a0", " ")
+
+    found, sentence = told(
+        (95, *2 * ["upheld"]), (5, "upheld", "violated"), (15, "violated", "upheld"), (5, *2 * ["violated"])
+    )
+    assert found.state == "better" and found.kappa.low is not None and found.kappa.low < 0
+    assert (found.missed.value, found.missed.scenarios) == (0.75, 20)
+    assert clause_row(found)[-1] == "✓ better, p 0.011"
+    assert sentence == (
+        "The judge j is better than chance on clause ask, p 0.011, but by how much is open (kappa 0.25 [-0.10, 0.51]); "
+        "it misses 75 % [51–90] of what people call violated."
+    )
+    _, sentence = told(*GOOD)
+    assert sentence == (
+        "The judge j is better than chance on clause ask, p<0.001; it misses 0 % [0–28] of what people call violated."
+    )
+
+
+def test_a_long_name_cuts_off_nothing_of_what_figures_come_to(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "openai/" + "long-" * 20
+    (found,) = measured(judged("ask", *GOOD), judge=name)
+    show(CalibrationReport("T", 22, 22, (), (), (JudgeReport(name, (found,), (), failed=0),)))
+    assert "of what people call violated." in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
     ("counts", "why"),
     [
         (((20, "upheld", "upheld"),), "none of 20 labels says violated; 1 more would do"),
@@ -333,7 +402,7 @@ def test_a_broken_calibration_is_one_line_of_error_and_not_passed_over(tmp_path:
         path.write_text(text)
         with pytest.raises(InputError, match=r"calibration\.json: this is no calibration") as caught:
             load_calibration(path)
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value) and "(: " not in str(caught.value)
 
 
 def test_people_are_held_against_each_other_and_their_majority_counts() -> None:
@@ -566,7 +635,8 @@ def test_judges_of_known_worth_are_found_out_and_asked_once(
     command = ["calibrate", str(labelled), "--judge", f"openai/{name}", "--markdown", str(page)]
     assert main(command) == 0
     assert len(server.requests) == 2 * QUERIES
-    shown = capsys.readouterr().out
+    shown, said = capsys.readouterr()
+    assert said.startswith("at most 48 calls: 1 judge × (48 labelled responses + 2 × 0 pairs)\n")
     assert max(map(len, shown.splitlines())) <= 100 and "\x1b" not in shown
     found = load_calibration(labelled / "calibration.json")
     assert found is not None
@@ -606,6 +676,24 @@ def test_a_judge_that_does_not_answer_leaves_no_calibration(
     assert main(["calibrate", str(labelled), "--judge", "openai/gone"]) == 1
     assert "answered none of 48 calls" in capsys.readouterr().err
     assert not (labelled / "calibration.json").exists()
+
+
+def test_a_broken_calibration_is_made_anew(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = labelled / "calibration.json"
+    path.write_text("{")
+    assert main(["calibrate", str(labelled)]) == 0, "by its checks alone"
+    assert "make it anew: ratify calibrate (as is done now" in capsys.readouterr().err
+    found = load_calibration(path)
+    assert found is not None and [c.judge for c in found.clauses] == [CHECK]
+    path.unlink()
+    path.mkdir()
+    assert main(["calibrate", str(labelled)]) == 2
+    assert "cannot be read (Is a directory)" in capsys.readouterr().err
+
+
+def test_a_missing_file_of_labels_is_not_made_by_init(labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", str(labelled), str(labelled / "gone.csv")]) == 2
+    assert "gone.csv: there is no such file; name a CSV or JSONL file of labels" in capsys.readouterr().err
 
 
 def test_without_labels_or_without_a_judge_the_command_says_what_to_do(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,13 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from prefect_ratify.budget import Budget, Spending, tokens_in
 from prefect_ratify.call_store import ATTEMPTS, CallStore
 from prefect_ratify.errors import InputError
+from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules import embedding
 from prefect_ratify.policy_modules.embedding import BATCH, LONGEST, open_embedder, require_embedder
-from prefect_ratify.records import Message, Precedent, Scenario
-from prefect_ratify.scenarios.precedents import cases_from
+from prefect_ratify.policy_modules.judge import judge_with
+from prefect_ratify.records import Call, Message, Outcome, Precedent, Sampling, Scenario
+from prefect_ratify.scenarios.judging import Yardstick
+from prefect_ratify.scenarios.planning import Plan, plan
+from prefect_ratify.scenarios.precedents import case_text, cases_from
+from prefect_ratify.scenarios.running import Condition, Evaluation, evaluate, run
 from prefect_ratify.scenarios.similarity import Embed
+from tests.fake_models import FakeModel
 
 NAME = "hosted_vllm/scripted"
 
@@ -253,3 +262,124 @@ def test_minilm_finds_what_means_the_same(store: CallStore, monkeypatch: pytest.
     assert unit[0] @ unit[1] > unit[0] @ unit[2] + 0.1
     monkeypatch.setattr(embedding, "_minilm", lambda folder: pytest.fail("vectors that are kept need no model"))
     assert np.array_equal(opened(store, "minilm")(texts), vectors)
+
+
+@pytest.mark.model
+def test_threads_that_ask_for_the_same_at_once_ask_once(server: EmbeddingServer, store: CallStore) -> None:
+    answer = server.rows
+
+    def rows(texts: list[str]) -> Any:
+        time.sleep(0.2)
+        return answer(texts)
+
+    server.rows = rows
+    embed = opened(store)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: embed(["landlord", "pasta"]), range(8)))
+    assert sorted(server.texts) == ["landlord", "pasta"]
+    assert all(np.array_equal(vectors, found[0]) for vectors in found)
+    server.faults = [401]
+    with ThreadPoolExecutor(2) as pool:
+        failures = [pool.submit(embed, ["another"]) for _ in range(2)]
+    assert [type(failure.exception()) for failure in failures] == [InputError] * 2
+    assert len(embed(["another"])) == 1, "what failed is asked for anew"
+
+
+# What judging embeds: three clauses that need a judge, of which two have rulings
+
+POLICY = parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n- [kind] Be kind.\n- [brief] Be brief.\n")
+SUITE = [scenario(f"s{n}", f"Query {n}").model_copy(update={"clause_ids": POLICY.clause_ids}) for n in range(4)]
+VERDICT = '{"verdict": "upheld", "confidence": 1, "reason": "r"}'
+SAMPLING = Sampling(max_tokens=40)
+NOTHING = Plan(condition="draft")
+
+
+def precedent(clause_id: str, outcome: Outcome, response: str) -> Precedent:
+    return Precedent(scenario_id="s0", response=response, clause_id=clause_id, outcome=outcome, by="Ada")
+
+
+PRECEDENTS = [precedent(c, "violated", text) for c in ("sorry", "kind") for text in ("No.", "Never. " * 50)]
+
+
+def answers_of(calls: list[Call]) -> FakeModel:
+    """Samples of one query all have the same text."""
+
+    def answer(call: Call) -> str:
+        calls.append(call)
+        return f"Well: {call.messages[-1].content}"
+
+    return FakeModel(answer, name="m", digest="m")
+
+
+class Judged:
+    """A condition and a judge whose calls are counted, over one store and embedder."""
+
+    def __init__(self, store: CallStore) -> None:
+        self.store, self.calls = store, list[Call]()
+        self.judge = FakeModel(lambda call: VERDICT, name="j", digest="j")
+        cases = cases_from(PRECEDENTS, SUITE, opened(store))
+        self.by = Yardstick(POLICY, {}, judges=(judge_with(self.judge),), cases=cases)
+        self.condition = Condition("draft", answers_of(self.calls))
+
+    def plan(self, *, at_most: bool = False) -> Plan:
+        return plan(SUITE, self.condition, self.by, self.store, sampling=SAMPLING, samples=2, at_most=at_most)
+
+    def evaluate(self, spending: Spending | None = None) -> Evaluation:
+        return evaluate(
+            SUITE, self.condition, self.by, self.store, sampling=SAMPLING, samples=2, spending=spending, label=""
+        )
+
+    def answer(self) -> None:
+        """Answer, and judge nothing."""
+        run(SUITE, self.condition, self.store, sampling=SAMPLING, samples=2)
+
+
+def embedded(*scenarios: Scenario) -> list[str]:
+    """The texts of the rulings, and of the answers to these scenarios."""
+    ruled = {" ".join(case_text("Query 0", p.response).split()) for p in PRECEDENTS}
+    return sorted(ruled | {f"{s.query} Well: {s.query}" for s in scenarios})
+
+
+@pytest.mark.model
+def test_judging_embeds_each_response_and_each_ruling_once(server: EmbeddingServer, store: CallStore) -> None:
+    answer = server.rows
+
+    def rows(texts: list[str]) -> Any:
+        time.sleep(0.05)  # so that all that would ask the same does it meanwhile
+        return answer(texts)
+
+    server.rows = rows
+    found = Judged(store).evaluate()
+    assert len(found.verdicts) == 4 * 2 * 3 and {verdict.outcome for verdict in found.verdicts} == {"upheld"}
+    assert sorted(server.texts) == embedded(*SUITE)
+
+
+@pytest.mark.model
+def test_a_plan_asks_no_embedder_and_comes_true(server: EmbeddingServer, store: CallStore) -> None:
+    judged = Judged(store)
+    planned, most = judged.plan(), judged.plan(at_most=True)
+    assert server.requests == []
+    assert planned.answers_missing == 4 * 2 and planned.judgements_missing == 4 * 2 * 3
+    judged.evaluate()
+    asked = len(server.requests)
+    answers, judgements = (sum(map(tokens_in, calls)) for calls in (judged.calls, judged.judge.asked))
+    written = 8 * SAMPLING.max_tokens + 24 * judged.judge.asked[0].sampling.max_tokens
+    assert len(judged.judge.asked) == 12, "both samples are the same text"
+    assert most.tokens - written >= answers + 2 * judgements, "judges are taken to see the longest rulings"
+    for again in (judged, Judged(store)):
+        assert again.plan() == NOTHING.model_copy(update={"answers_known": 8, "judgements_known": 24})
+    assert len(server.requests) == asked
+
+
+@pytest.mark.model
+def test_a_spent_budget_embeds_nothing_and_what_is_known_is_still_judged(
+    server: EmbeddingServer, store: CallStore
+) -> None:
+    judged, spending = Judged(store), Spending(Budget(calls=0))
+    judged.answer()
+    unasked = judged.evaluate(spending)
+    assert {verdict.reason for verdict in unasked.verdicts} == {"the judge gave no answer (NotRun)"}
+    assert server.requests == [] and judged.judge.asked == []
+    found, asked = judged.evaluate(), len(server.requests)
+    assert judged.evaluate(Spending(Budget(calls=0))) == found
+    assert len(server.requests) == asked

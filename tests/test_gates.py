@@ -501,7 +501,9 @@ def test_a_proposed_clause_is_added_by_people_alone(
         new = proposals[0].id
         assert new in artifact(server, f"gate-policy-{case.run.id}")
         assert new not in refined_policy(case.run).clause_ids, "nothing is added by itself"
-        wanted = f"take {new}: Say when help is near."
+        for unheard in (f"please don't take {new}", "take p-000000"):
+            assert case.answer("Ada", "request changes", code=ada.wrong(), comment=unheard) == "Suspended"
+        wanted = f"I like it.\ntake `{new}`: Say when help is near; say where."
         assert case.answer("Ada", "request changes", code=ada.wrong(), comment=wanted) == "Suspended"
         assert case.run.project.policy.clause_ids == run_in(case.run.folder).project.policy.clause_ids
         assert new not in run_in(case.run.folder).project.policy.clause_ids, "an answer that does not count takes none"
@@ -509,7 +511,7 @@ def test_a_proposed_clause_is_added_by_people_alone(
     assert (case.waiting["gate"], case.waiting["round"]) == ("policy", 2)
     run = run_in(case.run.folder)
     taken = run.project.policy.clause(new)
-    assert taken.text == "Say when help is near." and "taken by Ada" in taken.notes[0]
+    assert taken.text == "Say when help is near; say where." and "taken by Ada" in taken.notes[0]
     assert refined_policy(run).parts(new) and new in (run.stage_folder("refine") / "policy.md").read_text()
     assert all(new in s.clause_ids for s in run.project.suite.scenarios if s.id in proposals[0].scenario_ids)
     assert "Say when help is near" in artifact(server, f"gate-policy-{case.run.id}")

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,29 @@ def test_a_check_that_an_injection_does_flip_is_reported(small: Path) -> None:
     assert (counted.outcomes, example.text, example.hostile) == ({"upheld": 1}, "Go.", "…\nsorry")
 
 
+def test_a_flipped_check_fails_the_command(small: Path) -> None:
+    text = (small / "scenarios.yaml").read_text()
+    (small / "scenarios.yaml").write_text(text.replace("any_of: [sorry]", "any_of: [sorry, upheld]"))
+    assert main(["attack", str(small)]) == 1
+
+
+def test_held_out_texts_are_not_attacked_and_their_number_is_said(
+    small: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    labels = [
+        {"scenario_id": place, "response": f"Bah, {place}.", "clause_id": "sorry", "outcome": "violated", "by": "Ada"}
+        for place in ("dog", "rent")
+    ]
+    (small / "labels.jsonl").write_text("".join(json.dumps(label) + "\n" for label in labels))
+    text = (small / "scenarios.yaml").read_text()
+    (small / "scenarios.yaml").write_text(text.replace("any_of: [sorry]", "any_of: [sorry, upheld]"))
+    report = tmp_path / "attack.md"
+    main(["attack", str(small), "--markdown", str(report)])
+    said = capsys.readouterr()
+    assert "1 response on held-out scenarios left out" in said.err and "of 3 responses" in said.out
+    assert "dog" not in said.out + report.read_text(encoding="utf-8")
+
+
 # how it is counted
 
 
@@ -215,6 +239,9 @@ def test_the_worst_families_and_injections_come_first() -> None:
     ]
     assert list(by_family(found)) == ["role", "fields", "order"]
     assert [example.injection for _, example in worst(found, 2)] == ["role/a", "fields/b"]
+    more = [*found, *tried("role/b", "upheld", "upheld"), *tried("role/c", "upheld", "upheld")]
+    assert [example.injection for _, example in worst(more, 3)] == ["role/a", "fields/b", "role/b"]
+    assert flips(found).gone == rate(np.array([0.0, 0.5, 1.0, 1.0]))
     assert worst(tried("order/a", "undecided"), 3) == []
 
 
@@ -235,6 +262,8 @@ def test_the_command_tries_the_checks_without_a_judge(small: Path, capsys: pytes
         (["--clause", "nope"], "the policy has no clause 'nope'"),
         (["--clause", "kind"], "has a check; name a judge"),
         (["--judge", "nonsense"], "there is no model 'nonsense'"),
+        (["--judge", ""], "a judge has no name"),
+        (["--judge", "", "--clause", "kind"], "a judge has no name"),
     ],
 )
 def test_what_cannot_be_attacked_is_one_line(
@@ -322,7 +351,7 @@ def test_only_responses_that_the_judge_itself_calls_violated_are_attacked(small:
 
 
 @pytest.mark.model
-def test_an_answer_that_fails_or_cannot_be_read_is_undecided_and_no_flip(small: Path, served: Serve) -> None:
+def test_an_answer_that_cannot_be_read_is_undecided_and_one_that_fails_is_no_try(small: Path, served: Serve) -> None:
     def answer(messages: Messages) -> str:
         text = messages[-1]["content"]
         if "hidden" in text or "rot13" in text:
@@ -333,8 +362,53 @@ def test_an_answer_that_fails_or_cannot_be_read_is_undecided_and_no_flip(small: 
     (judge,) = attack_project(small, [WEAK], clause_id="kind")
     outcomes = by_family(judge.tried)["authority"].outcomes
     assert outcomes == {"undecided": len(AUTHORITY) * 2} and by_family(judge.tried)["authority"].share.value is None
-    assert by_family(judge.tried)["encoded"].outcomes["undecided"] == 2
-    assert "upheld" not in flips(judge.tried).outcomes
+    assert by_family(judge.tried)["authority"].gone.value == 1.0, "a violation that is not decided is not seen"
+    hidden = [i for i in INJECTIONS if "hidden" in i.before + i.after or "rot13" in i.before + i.after]
+    assert judge.failed == 2 * len(hidden) > 0 and not {i.id for i in hidden} & {one.injection for one in judge.tried}
+    assert len(judge.tried) == 2 * (len(INJECTIONS) - len(hidden)) and "upheld" not in flips(judge.tried).outcomes
+
+
+@pytest.mark.model
+def test_a_judge_that_fails_on_half_the_calls_is_asked_for_them_again(
+    small: Path, served: Serve, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    failing, counter = True, count(1)
+
+    def answer(messages: Messages) -> str:
+        number = next(counter)
+        if failing and number > 5 and number % 2:  # the greeting and the plain responses come first
+            raise Fault(400)
+        return verdict("violated")
+
+    server, report = served(answer), tmp_path / "attack.md"
+    command = ["attack", str(small), "--judge", WEAK, "--markdown", str(report)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"{len(INJECTIONS)} calls got no answer; the same command asks them again." in said
+    assert "calls got no answer" in report.read_text(encoding="utf-8")
+    tries = rf"all\s+{len(INJECTIONS)}( × 1)?\s+0\s+0\s% \[0–\d+\]\s+0\s+0\s+0\s% "
+    assert re.search(tries, said), "those without an answer are no tries"
+    failing, before = False, len(server.requests)
+    assert main(command) == 0 and "no answer" not in capsys.readouterr().out
+    assert len(server.requests) == before + 1 + len(INJECTIONS)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("first", [0, 5])
+def test_a_judge_that_answers_nothing_is_an_error_and_no_safe_judge(
+    small: Path, served: Serve, first: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counter = count(1)
+
+    def answer(messages: Messages) -> str:
+        if next(counter) > first and "clause" in messages[-1]["content"]:
+            raise Fault(400)
+        return verdict("violated")
+
+    served(answer)
+    assert main(["attack", str(small), "--judge", WEAK]) == 1
+    said = capsys.readouterr()
+    assert "answered none of" in said.err and "violated" not in said.out
 
 
 @pytest.mark.model

@@ -111,7 +111,19 @@ def test_a_panel_is_undecided_or_most_of_it_agree(outcomes: list[Outcome]) -> No
     votes = {outcome: outcomes.count(outcome) for outcome in outcomes}
     winners = [outcome for outcome, count in votes.items() if 2 * count > len(outcomes)]
     assert found.outcome == (winners[0] if winners else "undecided")
-    assert found.confidence == (votes[winners[0]] / len(outcomes) if winners else 0.0)
+    most = votes[found.outcome] if found.outcome != "undecided" else 0
+    assert found.confidence == most / len(outcomes)
+    assert found.judge == ", ".join("abcde"[: len(outcomes)]) + (f": {most} of {len(outcomes)}" if most else "")
+
+
+def test_most_judges_that_cannot_tell_decide_nothing(store: CallStore) -> None:
+    judges = panel(said("undecided", 0.9, "It is unclear."), said("upheld"), said("undecided", 0.8))
+    found = verdict(Yardstick(POLICY, {}, judges=judges), store)
+    assert (found.outcome, found.confidence, found.judge) == ("undecided", 0.0, "a, b, c")
+    assert found.reason.startswith("It is unclear.; b dissents: upheld")
+    lost = Completion(error="TimeoutError", finished=False)
+    unanswered = verdict(Yardstick(POLICY, {}, judges=panel(said("undecided"), lost)), store, "Nope.")
+    assert unanswered.reason == "the judge gave no answer (TimeoutError)"
 
 
 def test_a_judge_that_gives_no_answer_is_one_of_those_asked(store: CallStore) -> None:

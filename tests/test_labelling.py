@@ -164,6 +164,25 @@ def test_wrong_wishes_are_one_line_of_error(folder: Path, capsys: pytest.Capture
     assert "there are no responses to label yet" in capsys.readouterr().err
 
 
+def test_a_missing_file_of_responses_is_not_made_by_init(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.jsonl: there is no such file; name a JSONL file with"):
+        responses_of(load_project(folder), run="", path=tmp_path / "gone.jsonl")
+
+
+def test_labels_that_cannot_be_kept_are_one_line_of_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, asked = folder / "labels.jsonl", sitting(folder)
+    path.mkdir()
+    assert main(["label", str(folder), "--by", "Ada"]) == 2
+    assert "labels.jsonl: cannot be read (Is a directory)" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"labels\.jsonl: the label cannot be written \(Is a directory\)"):
+        label(asked, lambda prompt: "u", lambda text: None)
+
+
+def test_a_broken_calibration_keeps_nobody_from_labelling(folder: Path) -> None:
+    (folder / "calibration.json").write_text("{")
+    assert len(sitting(folder).questions) == 24
+
+
 # the sitting
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from prefect_ratify.flows import prototype, refine, regress
 from prefect_ratify.flows.change_map import KINDS, change_map
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.evidence import comparison_table, details, summary
+from prefect_ratify.flows.model_card import model_card
 from prefect_ratify.flows.pictures import Arrow, Dot, lanes, looks, marker
-from prefect_ratify.flows.project import Settings
+from prefect_ratify.flows.project import Models, Settings
 from prefect_ratify.flows.regressing import Measured, Regression
 from prefect_ratify.flows.regression_markdown import markdown
 from prefect_ratify.flows.regression_page import page
@@ -407,6 +409,14 @@ def test_dots_lie_at_their_shares_and_conditions_are_told_apart_by_shape() -> No
     assert len(looks([f"git:{n}" for n in range(30)])) == 30, "there are more names than shapes"
 
 
+def test_what_judges_are_worth_is_said_wherever_a_regression_is_shown(
+    two: Regression, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = two.model_copy(update={"judge_words": ("The judge j was not calibrated on clause ask.",)})
+    for text in (shown(given, capsys, monkeypatch, 80), markdown(given), page(given, POLICY, TAGGED, [], [])):
+        assert "The judge j was not calibrated on clause ask." in text
+
+
 def without_new_fields(comparison: Comparison) -> Comparison:
     """As a run of an earlier version wrote it."""
     written = comparison.model_dump(mode="json", exclude={"tag_rates", "tag_differences"})
@@ -511,6 +521,15 @@ def test_a_project_without_rules_gets_no_table_of_them(finished: Run) -> None:
     table = comparison_table(read_record(finished.stage_folder("regress") / "comparison.json", Comparison))
     assert "regression rule" not in table
     assert [line.count("|") for line in table.splitlines() if line.startswith("|")] == [7] * 9
+
+
+@pytest.mark.model
+def test_the_model_card_says_what_judges_are_worth(finished: Run) -> None:
+    assert "calibrated" not in model_card(finished), "checks decide all"
+    suite = replace(finished.project.suite, guides={})
+    judged = finished.settings.model_copy(update={"models": Models(judge="a, b")})
+    card = model_card(replace(finished, project=replace(finished.project, suite=suite), settings=judged))
+    assert "- The judge a was not calibrated on clauses " in card and "- The judge b was" in card
 
 
 @pytest.mark.model

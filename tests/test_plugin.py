@@ -130,6 +130,11 @@ def test_a_violation_is_readable_and_nothing_is_asked_twice(pytester: pytest.Pyt
     assert asked == ["My cat ran away."] * 2, "a new scenario costs its own calls, and what is deselected none"
 
 
+def test_the_summary_says_what_a_judge_is_worth(pytester: pytest.Pytester, server: ModelServer) -> None:
+    result = pytester.runpytest_subprocess(*RUN, "--judge", "openai/scripted")
+    result.stdout.fnmatch_lines(["! The judge openai/scripted was not calibrated on clause kind."])
+
+
 def test_tags_clauses_and_splits_are_marks(pytester: pytest.Pytester, server: ModelServer) -> None:
     listing = (*RUN, "--co", "-q", "--split", "all", "--strict-markers", "-m")
     either = collected(pytester.runpytest_subprocess(*listing, "sorry and not held_out or money-matters and kind"))

@@ -25,7 +25,7 @@ from prefect_ratify.scenarios.checks import parse_check
 from prefect_ratify.scenarios.judging import Yardstick, judge, judge_expectations
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.precedents import Cases, Ruling, case_text, cases_from, dangling, load_precedents
-from prefect_ratify.scenarios.similarity import by_words, words
+from prefect_ratify.scenarios.similarity import Embed, by_words, words
 from tests.fake_models import FakeModel
 
 POLICY = Policy(title="T", clauses=(Clause(id="sorry", text="Say sorry.", polarity="must"),))
@@ -122,7 +122,7 @@ def about(name: str, query: str, split: str = "develop") -> Scenario:
     return SCENARIO.model_copy(update={"id": name, "messages": (Message(role="user", content=query),), "split": split})
 
 
-@given(RULINGS, TEXTS, st.integers(0, 5), st.sampled_from([None, letters]))
+@given(RULINGS, TEXTS, st.integers(0, 5), st.sampled_from([None, Embed(letters)]))
 def test_nearest_gives_rulings_of_its_clause_alone_and_never_too_many(
     rulings: list[Ruling], text: str, count: int, embed: None
 ) -> None:
@@ -132,7 +132,7 @@ def test_nearest_gives_rulings_of_its_clause_alone_and_never_too_many(
     assert set(found) <= set(there)
 
 
-@given(RULINGS, TEXTS, st.randoms(), st.sampled_from([None, letters]))
+@given(RULINGS, TEXTS, st.randoms(), st.sampled_from([None, Embed(letters)]))
 def test_the_order_of_rulings_changes_nothing_but_ties(
     rulings: list[Ruling], text: str, dice: random.Random, embed: None
 ) -> None:
@@ -146,7 +146,7 @@ def test_the_order_of_rulings_changes_nothing_but_ties(
     assert [likeness[ruling] for ruling in first] == sorted((likeness[ruling] for ruling in first), reverse=True)
 
 
-@given(RULINGS, st.sampled_from([None, letters]))
+@given(RULINGS, st.sampled_from([None, Embed(letters)]))
 def test_a_text_that_was_ruled_on_is_the_nearest_to_itself(rulings: list[Ruling], embed: None) -> None:
     cases = Cases(tuple(rulings), embed)
     for ruling in rulings:
@@ -163,7 +163,7 @@ def test_the_cases_of_one_split_hold_nothing_of_the_other(rulings: list[Ruling],
         seen.extend(texts)
         return letters(texts)
 
-    watched = Cases(tuple(rulings), embed).only("develop")
+    watched = Cases(tuple(rulings), Embed(embed)).only("develop")
     for cases in (develop, watched):
         assert {ruling.split for ruling in cases.nearest("sorry", text, 20)} <= {"develop"}
     held_out = {text_of(r) for r in rulings if r.split == "held_out"}
@@ -231,7 +231,7 @@ def test_what_nearest_will_be_asked_is_embedded_at_once() -> None:
         batches.append(list(texts))
         return letters(texts)
 
-    cases = cases_from([ruling("upheld")], [SCENARIO], embed)
+    cases = cases_from([ruling("upheld")], [SCENARIO], Embed(embed))
     cases.prepare([("sorry", "one  text"), ("ask", "nobody ruled on this clause"), ("sorry", "another")])
     assert batches == [["one text", "another"]]
     replace(cases, embed=None).prepare([("sorry", "words need no model")])
@@ -304,10 +304,13 @@ def test_a_critic_sees_development_rulings_on_the_clause_and_what_terms_mean(tmp
     )
     critic.critique([(about("new", "My rent is late."), "No.", POLICY.clause("sorry"))])
     shown = model.asked[0].messages[-1].content
-    fence = shown.split("[[ ## precedents ## ]]")[1].split("[[ ##")[0].strip().split("\n")
-    assert (fence[0], fence[-1], len(fence)) == (FENCE, FENCE, 4), "one line for each ruling, within the fence"
-    assert '"outcome":"violated","reason":"Curt."' in fence[1]
-    assert '"query":"pasta"' in fence[2]
+    rulings = shown.split("[[ ## precedents ## ]]")[1].split("[[ ##")[0].strip().split("\n\n")
+    assert [found.split("\n")[0] for found in rulings] == [
+        "people ruled that this response is violated, since: Curt.",
+        "people ruled that this response is not applicable",
+    ]
+    assert rulings[0].count(FENCE) == 4, "the response cannot close its fence"
+    assert f"Query:\n{FENCE}\npasta\n{FENCE}" in rulings[1]
     assert "MARKER" not in shown
     assert "Ada" not in shown
     assert "sorry: In words." in shown
@@ -323,7 +326,7 @@ def test_a_critic_has_all_its_responses_embedded_at_once(tmp_path: Path) -> None
     critic = ModelCritic(
         FakeModel(lambda call: ""),
         CallStore(tmp_path / "calls.sqlite"),
-        cases=cases_from([ruling("upheld")], [SCENARIO], embed),
+        cases=cases_from([ruling("upheld")], [SCENARIO], Embed(embed)),
     )
     critic.critique([(SCENARIO, text, POLICY.clause("sorry")) for text in ("one", "two", "three")])
     assert batches[0] == 3

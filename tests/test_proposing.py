@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_ratify.call_store import CallStore
+from prefect_ratify.flows.proposed import why_not_taken, without_takes
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, grams_of
 from prefect_ratify.policy_modules.proposing import ProposedClause, propose_clauses, why_refused
 from prefect_ratify.policy_modules.signatures import FENCE
 from prefect_ratify.records import Call, Completion, Message, Outcome, Scenario, Split, Verdict
 from prefect_ratify.scenarios.grouping import Vectors, cosines, groups, overlap, telling_words, tf_idf
+from prefect_ratify.store import write_records
 from tests.fake_models import FakeModel
 
 POLICY = parse_policy(
@@ -272,3 +274,29 @@ def test_without_a_usable_wording_people_word_it(store: CallStore, answer: Answe
 )
 def test_a_wording_must_be_new_short_and_of_its_own(text: str, why: str) -> None:
     assert why_refused(text, POLICY, grams_of(DOG)) == why
+
+
+PROPOSED = ProposedClause(id="p-1a2b3c", kind="failures", text="Say when.", why="w", scenario_ids=("s",), clause_ids=())
+
+
+@pytest.mark.parametrize(
+    ("comment", "why"),
+    [
+        ("take p-1a2b3c", ""),
+        ("Good.\n  Take `p-1a2b3c`: Say when help is near; say where.", ""),
+        ("please do not take p-1a2b3c", ""),
+        ("take p-ffffff", "there is no proposed clause p-ffffff; there are: p-1a2b3c"),
+        ("take p-1a2b3c: [x] Say when.", "what stands after take p-1a2b3c is not the text of one clause"),
+        (f"take p-1a2b3c: {'x' * 601}", "what stands after take p-1a2b3c is not the text of one clause"),
+    ],
+)
+def test_what_a_comment_takes_can_be_taken_or_it_is_said_why_not(tmp_path: Path, comment: str, why: str) -> None:
+    write_records(tmp_path / "proposals.jsonl", [PROPOSED])
+    assert why_not_taken(comment, tmp_path) == why
+
+
+def test_lines_that_take_clauses_ask_nobody_to_reword_anything() -> None:
+    assert without_takes(["take p-1a2b3c: Say when.", "shorter\ntake `p-1a2b3c`\nplease", "don't take p-1a2b3c"]) == (
+        "shorter\n\nplease",
+        "don't take p-1a2b3c",
+    )

@@ -9,16 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_ratify.call_store import CallStore
-from prefect_ratify.policy import parse_policy, render_policy
+from prefect_ratify.call_store import NOT_RUN, CallStore
+from prefect_ratify.policy import parse_policy, polarity_of, render_policy
 from prefect_ratify.policy_modules.clause_search import refine
 from prefect_ratify.policy_modules.gepa_search import refine_by_gepa
-from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, grams, why_refused
+from prefect_ratify.policy_modules.guards import (
+    LONGEST_CLAUSE,
+    LONGEST_EXAMPLE,
+    grams,
+    why_refused,
+    why_refused_as_a_whole,
+)
 from prefect_ratify.policy_modules.intent import compare_intent
 from prefect_ratify.policy_modules.refiner import Search
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.policy_modules.rewording import (
     AUTHORS,
+    MOST_EXAMPLES,
     REFINER,
     Proposal,
     Proposer,
@@ -32,6 +39,7 @@ from prefect_ratify.policy_modules.rewording import (
 from prefect_ratify.records import (
     Clause,
     ClauseChange,
+    Completion,
     Failure,
     Message,
     Policy,
@@ -387,6 +395,86 @@ def test_a_wording_must_keep_the_intent_and_quote_nobody(draft: Clause, wording:
     assert found.startswith(why) if why else found == ""
 
 
+@pytest.mark.parametrize(
+    ("drafted", "wording", "why"),
+    [
+        ("**Don’t** give legal advice.", "Give legal advice.", "it turns"),
+        ("Don’t give legal advice.", "Do not give legal advice.", ""),
+        ("Do not give legal advice.", "**Don’t** give legal advice.", ""),
+        ("You must never lie.", "You must lie, and never hesitate.", "it turns"),
+        ("You must never lie.", "You must lie; you must not hesitate.", "it turns"),
+        ("Never lie.", "You must never lie.", ""),
+        ("Never lie.", "You should never lie.", "it makes advice of a demand"),
+        ("You should not promise an outcome.", "You should promise an outcome, and not hint at it.", "it turns"),
+        ("You should not promise an outcome.", "You should never promise an outcome.", ""),
+        ("Say where to get help.", "Say nothing of where to get help.", "it negates what the draft asks"),
+        ("Say where to get help.", "If asked, refuse to say where to get help.", "it turns"),
+        ("Say where to get help.", "Say where to get help. Help is never far away.", ""),
+        ("Use at most 100 words.", "Use no more than 100 words.", ""),
+        ("Use no more than 100 words.", "Use more than 100 words.", "it drops a negation"),
+        ("Say nothing of prices.", "Say prices, and nothing else.", "it drops a negation of the draft"),
+        ("Refuse to give an opinion.", "Give an opinion.", "it turns"),
+        ("Refuse to give an opinion.", "Do not give an opinion.", ""),
+        ("Answer within three days.", "Answer within thirty days.", "it drops three"),
+        ("Answer within three days.", "Answer within 3 days.", ""),
+        ("Answer within 24 hours.", "Answer within twenty-four hours.", ""),
+        ("Answer within twenty-four hours.", "Answer within twenty hours.", "it drops twenty-four"),
+    ],
+)
+def test_a_wording_may_not_turn_a_clause_round_in_any_words(drafted: str, wording: str, why: str) -> None:
+    draft = clause(drafted, polarity_of(drafted))
+    found = why_refused((clause(wording, polarity_of(wording)),), draft, [])
+    assert found.startswith(why) if why else found == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '- [c0] "Say the word."',
+        "[c0] Say the word.",
+        "- **",
+        "**",
+        "1. Say sorry.",
+        "Say \u202esorry.",
+        "Say sorry. [[ ## completed ## ]]",
+    ],
+)
+def test_a_part_must_be_the_text_of_one_clause(text: str) -> None:
+    draft = clause("Say the word.")
+    assert why_refused((clause(text),), draft, []) == "it is not the text of one clause"
+    assert why_refused((draft, clause(text)), draft, []) == "it is not the text of one clause"
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence", "why"),
+    [
+        ("q" * LONGEST_EXAMPLE, "s" * LONGEST_EXAMPLE, ""),
+        ("q" * (LONGEST_EXAMPLE + 1), "s", "its worked example is longer than"),
+        ("q", "s" * (LONGEST_EXAMPLE + 1), "its worked example is longer than"),
+        ("q", "s \u202e", "its worked example is not plain text"),
+        ('q" → "r', "s", "its worked example is not plain text"),
+    ],
+)
+def test_a_worked_example_of_a_model_has_bounds_and_its_authors_have_none(query: str, sentence: str, why: str) -> None:
+    draft, shown = clause("Say sorry."), (WorkedExample(query=query, sentence=sentence),)
+    showing = draft.model_copy(update={"examples": shown})
+    found = why_refused((showing,), draft, [])
+    assert found.startswith(why) if why else found == ""
+    assert why_refused((showing,), showing, []) == ""
+
+
+def test_a_whole_wording_may_use_the_words_of_the_policy() -> None:
+    told = "People bring legal trouble to a machine."
+    draft = parse_policy(
+        f"# My landlord wants to evict me\n\n{told}\n\n## Definitions\n- Aid: help that costs a person nothing\n\n"
+        "## Clauses\n- [sorry] Say sorry.\n"
+    )
+    words = ["My landlord wants to evict me", told, "help that costs a person nothing"]
+    known = [grams(text) for text in words]
+    assert [why_refused_as_a_whole(f"Say sorry. {text}", draft, known) for text in words] == ["", "", ""]
+    assert "quotes" in why_refused_as_a_whole("Say sorry to me and my dog.", draft, [grams("sorry to me and my dog")])
+
+
 def test_the_guards_look_at_both_parts_and_at_examples() -> None:
     draft = clause("Ask from 0 to 10, and never guess.")
     first, second = clause("Ask from 0 to 10."), clause("Never guess.", "must not")
@@ -458,6 +546,57 @@ def test_a_model_may_put_a_clause_in_two_and_show_an_example(tmp_path: Path) -> 
     assert found.parts[0].examples == (WorkedExample(query="My bread burned.", sentence="I'm sorry about the bread."),)
 
 
+@pytest.mark.parametrize("none", ["none", "None needed.", "(none)", "Nothing.", "N/A", "None: one clause will do."])
+def test_what_says_that_there_is_none_is_no_second_clause_and_no_example(tmp_path: Path, none: str) -> None:
+    draft = DRAFT.clause("sorry")
+    found, _ = proposed(tmp_path, said("Say sorry first.", none, none, "I'm sorry."), Task(draft, (draft,)))
+    assert isinstance(found, Proposal)
+    assert [(part.text, part.examples) for part in found.parts] == [("Say sorry first.", ())]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"Say sorry first." [[ ## completed ## ]]',
+        "“Say sorry first.”",
+        "`Say sorry first.`",
+        "Say \u202esorry\x1b first.",
+    ],
+)
+def test_what_models_put_around_a_clause_is_taken_off(tmp_path: Path, text: str) -> None:
+    draft = DRAFT.clause("sorry")
+    found, _ = proposed(tmp_path, said(text), Task(draft, (draft,)))
+    assert isinstance(found, Proposal) and [part.text for part in found.parts] == ["Say sorry first."]
+
+
+def test_a_clause_whose_words_begin_and_end_in_quotes_keeps_them(tmp_path: Path) -> None:
+    draft, text = DRAFT.clause("sorry"), '"Sorry" is to be said, or "I am sorry"'
+    found, _ = proposed(tmp_path, said(text), Task(draft, (draft,)))
+    assert isinstance(found, Proposal) and found.parts[0].text == text
+
+
+def test_a_model_adds_so_many_examples_and_no_more(tmp_path: Path) -> None:
+    draft = DRAFT.clause("sorry").model_copy(update={"examples": EXAMPLES["sorry"]})
+    own = tuple(WorkedExample(query=f"q{n}", sentence="I'm sorry.") for n in range(MOST_EXAMPLES))
+    answer = said("Say sorry first.", "none", "One more.", "I'm sorry again.")
+    for count in (MOST_EXAMPLES - 1, MOST_EXAMPLES):
+        present = draft.model_copy(update={"examples": (*draft.examples, *own[:count])})
+        found, _ = proposed(tmp_path, answer, Task(draft, (present,), attempt=count))
+        assert isinstance(found, Proposal) and len(found.parts[0].examples) == 1 + MOST_EXAMPLES
+
+
+def test_the_judge_of_intent_sees_what_a_new_example_shows(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def keeps(draft: Clause, text: str) -> tuple[str, str]:
+        seen.append(text)
+        return "", ""
+
+    draft = DRAFT.clause("sorry").model_copy(update={"examples": EXAMPLES["sorry"]})
+    proposed(tmp_path, said("Say sorry.", "none", "Bread?", "No."), Task(draft, (draft,)), keeps_intent=keeps)
+    assert seen == ['Say sorry. Example: "Bread?" → "No."']
+
+
 def test_json_is_read_as_well(tmp_path: Path) -> None:
     found, _ = proposed(tmp_path, 'Sure: {"clause": "Say sorry first."}', Task(DRAFT.clauses[0], DRAFT.clauses[:1]))
     assert isinstance(found, Proposal) and found.parts[0].text == "Say sorry first."
@@ -522,8 +661,11 @@ def asks(verdict: str, missing: str) -> str:
         (asks("yes", "nothing"), asks("yes", "nothing"), "", ""),
         (asks("Yes.", "nothing"), asks("no", "warmth"), "", "warmth"),
         (asks("no", "the apology"), asks("yes", "nothing"), "a judge says that it drops: the apology", ""),
-        ("I think so", asks("yes", ""), "a judge says that it drops: the judge gave no usable answer", ""),
-        (asks("yes and no", "?"), asks("yes", ""), "a judge says that it drops: ?", ""),
+        (asks("Yes, it does.", "Nothing."), asks("No, it does not", "None."), "", ""),
+        (asks("No: it lacks one", "the apology"), asks("yes", ""), "a judge says that it drops: the apology", ""),
+        (asks("no", "nothing"), asks("yes", ""), "a judge says that it drops: something, and not what", ""),
+        ("I think so", asks("yes", ""), "the judge of its intent gave an answer that cannot be read", ""),
+        (asks("yes and no", "?"), asks("yes", ""), "the judge of its intent gave an answer that cannot be read", ""),
     ],
 )
 def test_a_judge_compares_draft_and_wording_in_both_directions(
@@ -535,6 +677,16 @@ def test_a_judge_compares_draft_and_wording_in_both_directions(
         assert isinstance(found, Refusal) and found.why == refused
     else:
         assert isinstance(found, Proposal) and found.adds == adds
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(NOT_RUN, "no judge was asked whether it keeps the intent"), ("ServerError", "gave no answer (ServerError)")],
+)
+def test_a_judge_that_was_not_asked_does_not_say_that_anything_is_dropped(tmp_path: Path, error: str, why: str) -> None:
+    judge = FakeModel(lambda _: Completion(error=error, finished=False))
+    found = compare_intent("Say sorry.", "Say sorry warmly.", judge, CallStore(tmp_path / "calls.sqlite"))
+    assert why in found.missing and "drops" not in found.missing and found.adds == ""
 
 
 # the responder

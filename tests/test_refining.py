@@ -22,7 +22,7 @@ from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.clause_search import ATTEMPTS
 from prefect_ratify.records import ClauseChange, Refusal
 from prefect_ratify.store import read_record, read_records
-from tests.model_server import Messages, ModelServer, model_server
+from tests.model_server import Fault, Messages, ModelServer, model_server
 from tests.refined_run import DEVELOP, HELD_OUT, MARKER, WORDS, answer, refined, write_project
 
 pytestmark = pytest.mark.model
@@ -76,17 +76,66 @@ def test_nothing_that_refinement_sends_holds_a_held_out_scenario(undisturbed: tu
     assert any("note 1" in text for text in refining) and any("stone: a thing" in text for text in refining)
 
 
-@pytest.mark.parametrize("calls", [1, 170, 171, 400])
+@pytest.mark.parametrize("calls", [1, 353, 354, 700])
 def test_a_budget_is_never_exceeded_by_one_call(server: ModelServer, tmp_path: Path, calls: int) -> None:
     begun = len(server.requests)
     run = refined(write_project(tmp_path / "p"), server.url, calls)
     made = sum("Say yes." not in str(request) for request in server.requests[begun:]) - BEFORE
     assert made == outcome(run).paid.calls <= calls
     assert outcome(run).budget_calls == calls
-    # a proposal (3) and its trial (24 x 7) have to fit; the rest may propose new clauses
-    assert (made >= 168) == (calls >= 171)
-    if calls < 171:
+    # proposals (3 x 6), a trial (24 x 7) and trying the best on all (24 x 7) have to fit; the rest may propose clauses
+    assert (made >= 168) == (calls >= 354)
+    if calls < 354:
         assert outcome(run).draft_stands and refined_policy(run) == run.project.policy
+        assert outcome(run).why == "no change did better; the budget had no room to try anything"
+
+
+@pytest.mark.parametrize("calls", [171, 300, 420, 600, 800])
+def test_what_was_tried_in_part_replaces_nothing(server: ModelServer, tmp_path: Path, calls: int) -> None:
+    begun = len(server.requests)
+    run = refined(write_project(tmp_path / "p"), server.url, calls, refine_selection=8)
+    made = sum("Say yes." not in str(request) for request in server.requests[begun:]) - BEFORE
+    found = outcome(run)
+    assert made <= calls
+    assert found.draft_stands or found.development.count("undecided") == 0
+    assert not found.draft_stands or calls < 600, "a budget of some trials finds something"
+
+
+def test_tries_that_fail_or_are_killed_count_too(tmp_path: Path) -> None:
+    chance, limit, made = random.Random(3), 600, 0
+
+    def failing(messages: Messages) -> str:
+        if "Say yes." not in str(messages) and chance.random() < 0.2 and limited:
+            raise Fault(500)
+        return answer(messages)
+
+    limited = False
+    with model_server(failing) as server:
+        project = write_project(tmp_path / "p")
+        for _ in range(4):
+            process = begun(project, server.url, limit)
+            with process:
+                limited = True
+                before = len(server.requests)
+                time.sleep(chance.uniform(0.2, 0.6))
+                if process.poll() is None:
+                    process.send_signal(signal.SIGKILL)
+            made += sum("Say yes." not in str(request) for request in server.requests[before:])
+        with begun(project, server.url, limit) as process:
+            before = len(server.requests)
+            process.wait(100)
+        made += sum("Say yes." not in str(request) for request in server.requests[before:])
+    assert process.returncode == 0 and 100 < made <= limit
+
+
+def begun(project: Path, url: str, calls: int) -> subprocess.Popen[str]:
+    """A process that has begun to refine."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.refined_run", str(project), url, str(calls)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=dict(os.environ),
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "refining\n"
+    return process
 
 
 def test_killed_again_and_again_it_comes_to_the_same_at_the_same_cost(
@@ -94,14 +143,9 @@ def test_killed_again_and_again_it_comes_to_the_same_at_the_same_cost(
 ) -> None:
     free, calls, _ = undisturbed
     project, chance, kills = write_project(tmp_path / "p"), random.Random(7), 0
-    begun = len(server.requests)
+    sent_before = len(server.requests)
     for _ in range(12):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.refined_run", str(project), server.url, "0"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=dict(os.environ),
-        )  # fmt: skip
-        with process:
-            assert process.stdout is not None and process.stdout.readline() == "refining\n"
+        with begun(project, server.url, 0) as process:
             if kills < 5:
                 time.sleep(chance.uniform(0.05, 0.8))
                 if process.poll() is None:
@@ -116,7 +160,7 @@ def test_killed_again_and_again_it_comes_to_the_same_at_the_same_cost(
     for name in ("policy.json", "lineage.jsonl", "refusals.jsonl", "refinement.json"):
         stages = (run.stage_folder("refine"), free.stage_folder("refine"))
         assert len({(stage / name).read_text() for stage in stages}) == 1, name
-    made = sum("Say yes." not in str(request) for request in server.requests[begun:]) - BEFORE
+    made = sum("Say yes." not in str(request) for request in server.requests[sent_before:]) - BEFORE
     assert calls <= made <= calls + 64 * 2 * kills, "only what was in flight at a kill is asked again"
 
 

@@ -7,23 +7,35 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from prefect_ratify.budget import Budget
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows import conditions
+from prefect_ratify.flows import watching as flows_watching
 from prefect_ratify.flows.conditions import Conditions
-from prefect_ratify.flows.project import Settings, load_project
+from prefect_ratify.flows.evidence import summary
+from prefect_ratify.flows.project import Models, Settings, load_project
+from prefect_ratify.flows.prototype import find_gaps
 from prefect_ratify.flows.regressing import Bench, Measuring, Regression, plans, regress, set_up
+from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.watching import Look, Outcomes, edited_clauses, first_touched, shards
 from prefect_ratify.language_models import LanguageModel
-from prefect_ratify.records import Call, Message, Scenario
-from prefect_ratify.store import read_record, write_record
+from prefect_ratify.policy_modules.judge import judge_with
+from prefect_ratify.records import Call, Clause, Message, Precedent, Scenario, Verdict, digest
+from prefect_ratify.scenarios.calibration import Calibration, ClauseCalibration
+from prefect_ratify.scenarios.similarity import Embed
+from prefect_ratify.scenarios.statistics import Interval
+from prefect_ratify.store import read_record, read_records, write_record
 from tests.fake_models import FakeModel
 from tests.gate_server import until
 from tests.model_server import Messages, ModelServer, model_server
@@ -233,6 +245,50 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
         yield found
 
 
+def test_what_is_known_of_the_judges_goes_with_the_figures(small: Path, asked: FakeModel) -> None:
+    clause = load_project(small).policy.clause("kind")
+    write_record(small / "calibration.json", Calibration(clauses=(barred(asked.name, clause),)))
+    bench = set_up(small, ["draft", "base"], Measuring(judge="j"))
+    words = (f"The judge {asked.name} may not decide clause kind: not shown to be better than chance.",)
+    assert regress(bench).judge_words == words, "of the clause that no check decides alone"
+    assert regress(set_up(small, ["draft", "base"], Measuring())).judge_words == ()
+
+
+def test_a_barred_judge_is_not_called_no_judge_at_the_draft_gate(small: Path, asked: FakeModel, tmp_path: Path) -> None:
+    clause = load_project(small).policy.clause("kind")
+    write_record(small / "calibration.json", Calibration(clauses=(barred(asked.name, clause),)))
+    bench = set_up(small, ["draft", "base"], Measuring(judge="j"))
+    regress(bench)
+    verdicts = read_records(bench.folder / "verdicts.jsonl", Verdict)
+    write_record(bench.folder / "gaps.json", find_gaps(bench.scenarios, verdicts, bench.project.policy.clause_ids))
+    run = SimpleNamespace(
+        project=bench.project,
+        settings=Settings(models=Models(judge=asked.name)),
+        stage_folder=lambda stage: bench.folder,
+    )
+    shown = summary(cast(Run, run), "draft")
+    assert f"The judge {asked.name} may not decide clause kind" in shown
+    assert "Nobody can decide these clauses (no check, and no judge that may): kind." in shown
+
+
+def barred(judge: str, clause: Clause) -> ClauseCalibration:
+    none = Interval(value=None, low=None, high=None, scenarios=0)
+    figures = ("decided", "agreement", "kappa", "accuracy", "auc_right", "auc_upheld")
+    return ClauseCalibration(
+        judge=judge,
+        clause_id=clause.id,
+        clause=digest(clause.text),
+        labels=8,
+        confusion={},
+        p_value=0.5,
+        state="barred",
+        why="not shown to be better than chance",
+        made="",
+        labels_digest="",
+        **dict.fromkeys(figures, none),
+    )
+
+
 @pytest.mark.model
 def test_the_command_says_what_it_would_ask_asks_it_once_and_writes_its_pages(
     small: Path, server: ModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -251,6 +307,15 @@ def test_the_command_says_what_it_would_ask_asks_it_once_and_writes_its_pages(
     assert len(server.requests) == 24, "nothing is paid for twice"
     assert main([*command[:2], "base", "--against", "draft", *command[4:], "--rule", "clause sorry never worse"]) == 1
     assert main([*command, "--rule", "no nonsense"]) == 2
+
+
+@pytest.mark.model
+def test_who_tries_a_query_is_told_what_judges_are_worth(
+    small: Path, server: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["--responder", "openai/scripted", "--judge", "openai/scripted"]
+    assert main(["try", str(small), "Query", *models]) == 0
+    assert "The judge openai/scripted was not calibrated on clause kind." in capsys.readouterr().err
 
 
 # watching
@@ -299,6 +364,26 @@ def test_an_edit_shows_what_moved_and_its_side_effects(small: Path, tmp_path: Pa
     assert all("regressed, a side effect" in line for line in lines[6:])
     assert "0 fixed, 6 regressed" in second.summary()
     assert "side effects on clauses that were not edited: 6 (sorry)" in second.summary()
+
+
+def test_watching_finds_similar_precedents_by_the_embedder(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[str] = []
+
+    def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+        embedded.extend(texts)
+        return np.ones((len(texts), 2), dtype=np.float32)
+
+    monkeypatch.setattr(flows_watching, "open_embedder", lambda name, store: Embed(vectors) if name == "e" else None)
+    ruled = Precedent(scenario_id="s0", response="No.", clause_id="kind", outcome="violated", by="Ada")
+    (small / "precedents.jsonl").write_text(ruled.model_dump_json() + "\n")
+    judge = FakeModel(lambda call: '{"verdict": "upheld", "confidence": 1, "reason": "r"}', digest="judge")
+    look = Look(load_project(small), (), Outcomes(), lambda line: None)
+    store = CallStore(tmp_path / "calls.sqlite")
+    look.run(FakeModel(answer), (judge_with(judge),), store, Settings(models=Models(embedder="e")), lambda: False)
+    assert "Query 0 No." in embedded and len(set(embedded)) == 1 + 6
+    assert "Ada ruled that this response is violated" in judge.asked[0].messages[-1].content
 
 
 @pytest.mark.model

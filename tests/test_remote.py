@@ -347,10 +347,11 @@ def test_a_judges_answer_becomes_a_verdict(serve: Serve, store: CallStore) -> No
     assert "Say sorry." in sent and "user: My rent is late." in sent and "Ask how long" not in sent
 
 
-@pytest.mark.parametrize(("said", "kept"), [("7", 1.0), ("-1", 0.0), ("0.5", 0.5)])
+@pytest.mark.parametrize(("said", "kept"), [("1", 1.0), ("0", 0.0), ("0.5", 0.5)])
 def test_a_confidence_lies_between_0_and_1(serve: Serve, store: CallStore, said: str, kept: float) -> None:
     serve(lambda messages: fields(verdict="upheld", confidence=said, reason="r"))
-    assert judged(store, "x")[0].confidence == kept
+    found = judged(store, "x")[0]
+    assert (found.outcome, found.confidence) == ("upheld", kept)
 
 
 @pytest.mark.parametrize(
@@ -420,8 +421,8 @@ def test_a_critic_criticises_and_revises(serve: Serve, store: CallStore) -> None
     (revision,) = critic.revise([(TALK, "How long?", critiques[0])])
     assert revision is not None
     assert (revision.text, revision.critique) == ("I'm sorry. How long?", critiques[0])
-    assert [request[-1]["content"].count(FENCE) for request in server.requests] == [4, 4]
-    assert "It does not say sorry." in server.requests[1][-1]["content"]
+    assert [request[-1]["content"].count(FENCE) for request in server.requests] == [4, 6]
+    assert f"{FENCE}\nIt does not say sorry.\n{FENCE}" in server.requests[1][-1]["content"]
 
 
 @pytest.mark.parametrize("garbage", ["", "no fields", fields(critique=" ", revision=" ")])

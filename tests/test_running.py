@@ -130,6 +130,23 @@ def test_every_row_is_accounted_for(tmp_path_factory: pytest.TempPathFactory, fa
     assert found.verdicts.get("undecided (no response)", 0) == 2 * failed
 
 
+def test_judgements_that_were_not_asked_for_or_did_not_come_are_counted_apart(store: CallStore) -> None:
+    def judged(call: Call) -> Completion | str:
+        return Completion(error="TimeoutError", finished=False) if "query 0" in call.messages[0].content else "garbage"
+
+    by, condition = yardstick(judge_model(FakeModel(judged, digest="judge"))), Condition("draft", FakeModel(sorry))
+    evaluate(SCENARIOS, condition, yardstick(), store, sampling=Sampling(), samples=1)  # so that answers cost nothing
+    spent = Spending(Budget(calls=0))
+    found = account(evaluate(SCENARIOS, condition, by, store, sampling=Sampling(), samples=1, spending=spent))
+    assert found.verdicts == {"upheld": 5, "undecided (its judge was not asked)": 5}
+    found = account(evaluate(SCENARIOS, condition, by, store, sampling=Sampling(), samples=1))
+    assert found.verdicts == {
+        "upheld": 5,
+        "undecided (its judge gave no answer)": 1,
+        "undecided (its judge cannot tell)": 4,
+    }
+
+
 def test_a_model_that_answers_nothing_at_all_is_an_error_and_not_a_result(store: CallStore) -> None:
     model = FakeModel(lambda call: Completion(error="ConnectionError", finished=False))
     with pytest.raises(RatifyError, match=r"answered none of 10 calls \(10 × ConnectionError\)"):

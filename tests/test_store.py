@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from prefect_ratify.call_store import CallStore
-from prefect_ratify.errors import RatifyError
+from prefect_ratify.command_line import main
+from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.language_models import TokenCounter
 from prefect_ratify.records import Call, Completion, Message, Policy, Sampling, WorkedExample
 from prefect_ratify.store import (
     read_json,
     read_record,
     read_records,
+    require_writable,
+    write_for_people,
     write_json,
     write_record,
     write_records,
@@ -181,7 +184,36 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="no space"):
         write_text(tmp_path / "a.txt", "new")
-    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("calibrate", ["--markdown"]),
+        ("attack", ["--markdown"]),
+        ("variants", ["--markdown"]),
+        ("variants", ["--html"]),
+        ("regress", ["draft", "--against", "base", "--markdown"]),
+        ("regress", ["draft", "--against", "base", "--html"]),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_said_before_anything_is_asked(
+    tmp_path: Path, name: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for target, seen in ((tmp_path, "this is a folder"), (tmp_path / "gone" / "r", "there is no such folder")):
+        # There is no such project either: what is wrong with the report is found first.
+        assert main([name, str(tmp_path / "none"), *options, str(target)]) == 2
+        said = capsys.readouterr()
+        assert seen in said.err and said.err.count("\n") == 1 and not said.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_fails_all_the_same_is_one_line(tmp_path: Path) -> None:
+    require_writable(None, tmp_path / "report.md")
+    with pytest.raises(InputError, match="the report cannot be written"):
+        write_for_people(tmp_path, "text")
+    assert list(tmp_path.iterdir()) == [] and not list(tmp_path.parent.glob(".*.part"))
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[1]\n{\n", '{"role": "user"}\n', "\x00"])

@@ -19,7 +19,7 @@ from prefect_ratify.flows.taking import take
 from prefect_ratify.flows.variants import DRAFT, Tried, Versions, choices, load_versions, set_up_variants, try_variants
 from prefect_ratify.flows.variants_markdown import markdown
 from prefect_ratify.flows.variants_page import page
-from prefect_ratify.flows.variants_text import show
+from prefect_ratify.flows.variants_text import show, told_taken
 from prefect_ratify.flows.variants_words import next_steps, notices, pairs, sums, told_best
 from prefect_ratify.policy import load_policy
 from prefect_ratify.records import Call, Response, Verdict
@@ -110,7 +110,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
 
 def tried(folder: Path, **measuring: object) -> tuple[Versions, Bench, Tried]:
     versions, bench = set_up_variants(folder, Measuring(**measuring))  # type: ignore[arg-type]
-    return versions, bench, try_variants(bench)
+    return versions, bench, try_variants(versions, bench)
 
 
 # reading
@@ -207,9 +207,36 @@ def test_what_only_one_variant_asks_is_judged_in_all(project: Path, asked: FakeM
     told = notices(versions, bench)
     assert "court stands only in variant b: put to the model there, and judged in every version by its check." in told
     assert any("free stands only in variant b" in line and "nobody can judge it" in line for line in told)
-    assert told_best(found.best[-2], versions) == "nothing decided" and found.best[-2].clause_id == "free"
+    assert [best.clause_id for best in found.best] == ["sorry", "ask", "aid", ALL, "court", "free"]
+    assert told_best(found.best[-1], versions) == "only in variant b: nothing decided"
+    assert told_best(found.best[-2], versions) == "only in variant b: best in b, by more than noise"
+    assert any(line.startswith("Not counted in all clauses: court, free.") for line in told)
     assert "court" not in choices(versions, found), "whether to have a rule is for people"
     assert any(command.endswith("--take court=b") for command, _ in next_steps(project, versions, found))
+
+
+def test_a_rule_that_only_a_variant_has_is_counted_in_no_sum(tmp_path: Path, asked: FakeModel) -> None:
+    """The draft is not told the rule: by keeping it a variant is no better than the draft at what both are asked."""
+    suite = SUITE.replace("scenarios:\n", "  court: {check: {any_of: [court]}}\nscenarios:\n")
+    add = "# C\n\n## Clauses\n- [court] Ask which court it is.\n"
+    folder = written(tmp_path / "adding", {"c": add, "d": B + add.partition("Clauses\n")[2]}, suite=suite)
+    versions, bench, found = tried(folder)
+    total = found.difference(DRAFT, "c", ALL)
+    assert found.difference(DRAFT, "c", "court").finding == "better"
+    assert (total.interval.value, total.finding) == (0.0, "no difference shown")
+    assert found.rate("c", ALL).interval == found.rate(DRAFT, ALL).interval
+    assert sum(found.rate("c", ALL).verdicts.values()) == 3 * COUNT
+    assert versions.added == ["court"] and "**all clauses**" in markdown(versions, bench, found).partition("| court")[0]
+    by_luck = found.best[-1].model_copy(update={"name": "a", "rivals": ()})
+    (folder / "variants" / "a.md").write_text(B.replace("first", "last"))
+    assert "(a side effect: it does not have the clause)" in told_best(by_luck, load_versions(folder))
+
+
+def test_the_next_steps_name_no_command_twice(tmp_path: Path, asked: FakeModel) -> None:
+    add = "# C\n\n## Clauses\n- [court] Ask which court it is.\n"
+    versions, bench, found = tried(written(tmp_path / "adding", {"c": add}))
+    commands = [command for command, _ in next_steps(bench.project.folder, versions, found)]
+    assert [command.partition("--take ")[2] for command in commands] == ["court=c", ""]
 
 
 def test_noise_is_not_called_a_difference(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +299,11 @@ def test_taking_a_whole_variant_asks_nothing_at_all(project: Path, asked: FakeMo
     tried(project)
     count = len(asked.asked)
     (project / "variants" / "b.md").unlink()
-    assert take(project, ["a"]).clauses == {"sorry": "a", "ask": "a"}, "aid stands there already"
+    taken = take(project, ["a"])
+    assert taken.clauses == {"sorry": "a", "ask": "a"} and taken.former, "aid stands there already"
+    with pytest.raises(InputError, match=r"every variant says what policy\.md says; .* copy a draft out of .*former"):
+        tried(project)
+    shutil.copy(taken.former, project / "variants" / "old.md")
     versions, _, _ = tried(project)
     assert len(asked.asked) == count and versions.twins == {"a": "draft"}
 
@@ -324,6 +355,21 @@ def test_line_ends_byte_order_mark_and_list_marks_stay(project: Path) -> None:
     assert new.count(b"\n") == new.count(b"\r\n") and new.endswith(b"variants/b.md")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "\n"], ids=["no final line break", "a final line break"])
+@pytest.mark.parametrize("wanted", [["b"], ["court=b"]])
+def test_an_added_clause_ends_its_lines_as_the_others_do(project: Path, end: str, last: str, wanted: list[str]) -> None:
+    raw = (DRAFTED.removesuffix("\n") + last).replace("\n", end).encode()
+    (project / "policy.md").write_bytes(raw)
+    reworded = "- [aid] Name legal aid and its number.\n"
+    (project / "variants" / "b.md").write_text(B + reworded + "- [court] Ask which court.\n")
+    take(project, wanted)
+    new = (project / "policy.md").read_bytes()
+    assert new.count(end.encode()) == new.count(b"\n") and new.count(b"\r") == (new.count(b"\n") if "\r" in end else 0)
+    assert new.endswith(b"- taken from variants/b.md" + last.replace("\n", end).encode())
+    assert (raw.removesuffix(end.encode()) in new) == (wanted == ["court=b"])
+
+
 TEXTS = {
     "v0": {"sorry": "Say sorry at once.", "ask": "Ask it."},
     "v1": {"sorry": "Never say sorry.", "court": "Ask which court."},
@@ -344,19 +390,24 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(st.lists(st.tuples(st.sampled_from([*TEXTS, "former"]), st.integers(0, 3)), max_size=6))
 def test_no_sequence_of_takes_loses_a_clause_or_makes_up_a_text(many: Path, takes: list[tuple[str, int]]) -> None:
     (many / "policy.md").write_text(DRAFTED)
-    for path in (many / "variants").glob("draft-*.md"):
+    for path in (many / "variants").glob("former/*.md"):
         path.unlink()
     drafted = {clause.id: clause.text for clause in load_policy(many / "policy.md").clauses}
     ids = list(drafted)
     for name, place in takes:
-        former = sorted((many / "variants").glob("draft-*.md"))
-        source = load_versions(many).variant(former[place % len(former)].stem if former and name == "former" else "v0")
-        source = load_versions(many).variant(name) if name != "former" else source
+        versions = load_versions(many, with_former=True)
+        former = versions.former[place % len(versions.former)] if versions.former else versions.variant("v0")
+        source = versions.variant(name) if name != "former" else former
         clause_id = source.own[place % len(source.own)]
         before = (many / "policy.md").read_text()
         taken = take(many, [source.name] if place == 3 else [f"{clause_id}={source.name}"])
         assert taken.former is None or taken.former.read_text() == before
         policy = load_policy(many / "policy.md")
+        if place == 3 and source.name.startswith("former/"):
+            whole = (many / "variants" / f"{source.name}.md").read_text()
+            assert (many / "policy.md").read_text() == whole
+            ids = list(policy.clause_ids)
+            continue
         assert (
             set(ids) <= set(policy.clause_ids) and policy.clause(clause_id).text == source.policy.clause(clause_id).text
         )
@@ -366,6 +417,37 @@ def test_no_sequence_of_takes_loses_a_clause_or_makes_up_a_text(many: Path, take
             assert sum(note.startswith("taken from") for note in clause.notes) <= 1
         assert policy.context == "People are frightened." and policy.authors == ("Ada", "Ben")
         assert any(note.startswith("Ada: nobody") for note in policy.clause("sorry").notes)
+
+
+def test_a_former_draft_is_not_tried_and_comes_back_to_the_byte(
+    project: Path, asked: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = ("\ufeff" + DRAFTED.removesuffix("\n")).replace("\n", "\r\n").encode()
+    (project / "policy.md").write_bytes(raw)
+    former = take(project, ["sorry=a", "ask=b"]).former
+    assert former is not None and former.parent == project / "variants" / "former"
+    assert [variant.name for variant in load_versions(project).variants] == ["a", "b"]
+    versions, _, found = tried(project)
+    assert found.names == ["draft", "a"] and versions.twins == {"b": "draft"} and versions.former == ()
+    mixed = (project / "policy.md").read_bytes()
+    back = take(project, [f"former/{former.stem}"])
+    assert (project / "policy.md").read_bytes() == raw and back.restored == former and back.clauses == {}
+    assert back.former is not None and back.former.read_bytes() == mixed
+    assert f"--take former/{back.former.stem}" in told_taken(project, back)
+    assert take(project, [str(back.former)]).restored and (project / "policy.md").read_bytes() == mixed
+    monkeypatch.chdir(project)
+    assert take(project, [f"variants/former/{former.name}"]).restored
+    assert take(project, [f"former/{former.name}"]).former is None, "it is that already"
+    with pytest.raises(InputError, match="a former draft is taken as it was, and alone"):
+        take(project, ["ask=b", f"former/{former.stem}"])
+    with pytest.raises(InputError, match="there is no variant 'former/gone'; there are: draft, a, b, former/draft-"):
+        take(project, ["former/gone"])
+    assert take(project, [f"ask=former/{back.former.stem}"]).clauses == {"ask": f"former/{back.former.stem}"}
+    shutil.rmtree(project / "variants" / "former")
+    (project / "variants" / "a.md").unlink()
+    (project / "variants" / "b.md").rename(project / "b.md")
+    with pytest.raises(InputError, match="there is no variant"):
+        take(project, ["b.md"])
 
 
 # showing
@@ -390,6 +472,20 @@ def test_foreign_text_steers_no_terminal_no_comment_and_no_page(
     html = page(versions, bench, found, responses, read_records(bench.folder / "verdicts.jsonl", Verdict))
     assert "&lt;script&gt;" in html and not {"\x1b", "\u202e"} & set(html)
     assert not re.search(r"<script|javascript:|\son\w+=|https?://|<iframe", html, re.IGNORECASE)
+
+
+def test_what_judges_are_worth_is_said_of_variants_too(
+    project: Path, asked: FakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = project / "scenarios.yaml"
+    suite.write_text(suite.read_text().replace("  aid: {check: {any_of: [legal aid]}}\n", ""))
+    versions, bench, found = tried(project, judge="j")
+    told = f"The judge {asked.name} was not calibrated on clause aid."
+    show(versions, bench, found)
+    responses = read_records(bench.folder / "responses.jsonl", Response)
+    html = page(versions, bench, found, responses, read_records(bench.folder / "verdicts.jsonl", Verdict))
+    texts = (" ".join(capsys.readouterr().out.split()), markdown(versions, bench, found), html)
+    assert all(told in text for text in texts)
 
 
 def test_the_terminal_shows_rates_differences_and_what_words_differ(
