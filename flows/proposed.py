@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.policy import polarity_of
-from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE
-from prefect_ratify.policy_modules.proposing import ProposedClause, is_one_clause
+from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, is_one_clause
+from prefect_ratify.policy_modules.proposing import ProposedClause
 from prefect_ratify.records import Clause, LedgerEntry, Scenario
 from prefect_ratify.store import read_records
 

@@ -175,7 +175,7 @@ def _why_not(work: Refining, trial: Trial, first: Trial, known: Sequence[frozens
     for clause in draft.clauses if not why else ():
         missing, _ = work.intent(clause, trial.wording)
         if missing:
-            return f"a judge says that it drops of {clause.id}: {missing}"
+            return f"{clause.id}: {missing}"
     return why
 
 

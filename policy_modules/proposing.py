@@ -13,11 +13,10 @@ from typing import Literal
 
 from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import CallStore
-from prefect_ratify.errors import InputError, one_line, readable
+from prefect_ratify.errors import one_line, readable
 from prefect_ratify.language_models import LanguageModel
-from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.answer_fields import fields_of
-from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, Grams, grams, grams_of
+from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, Grams, grams, grams_of, is_one_clause
 from prefect_ratify.policy_modules.models import Prompt
 from prefect_ratify.records import Call, Completion, Policy, Record, Sampling, Scenario, Verdict, digest
 from prefect_ratify.scenarios.grouping import Embed, Vectors, groups, overlap, telling_words, tf_idf
@@ -199,15 +198,6 @@ def why_refused(text: str, policy: Policy, scenario_grams: Sequence[Grams]) -> s
         if overlap(text, clause.text) >= REPEATED:
             return f"it repeats the clause {clause.id!r}"
     return ""
-
-
-def is_one_clause(text: str) -> bool:
-    """Whether a list item of this text in policy.md is a clause of this text."""
-    try:
-        read = parse_policy(f"# New\n\n## Clauses\n\n- {text}\n")
-    except InputError:
-        return False
-    return [clause.text for clause in read.clauses] == [text]
 
 
 def _proposed(group: _Group, text: str, why: str) -> ProposedClause:

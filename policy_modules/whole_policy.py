@@ -5,7 +5,6 @@ Clauses lose their ids in it, so that nobody can follow theirs; where that matte
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -15,8 +14,9 @@ from typing import Any, Literal
 
 from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import NOT_RUN, CallStore
-from prefect_ratify.errors import InputError, readable
+from prefect_ratify.errors import InputError
 from prefect_ratify.language_models import LanguageModel
+from prefect_ratify.policy_modules.answer_fields import cleaned
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.policy_modules.optimiser_engine import Ended, StoreEngine, lenient_adapter, quietly
 from prefect_ratify.policy_modules.responder import instructions
@@ -90,15 +90,6 @@ def refine_whole(
     scored = [trial for trial in found if trial.score is not None]
     best = max(scored, key=lambda trial: trial.score or 0.0, default=None)  # of equals the first
     return best.wording if best else instructions(draft), found
-
-
-def cleaned(wording: str) -> str:
-    """A wording without what models put around it: quotes, a code fence, field markers, unseen characters."""
-    text = readable(wording).replace("\ufffd", "").partition("[[ ##")[0].strip()
-    text = re.sub(r"^```\w*\n(.*)\n```$", r"\1", text, flags=re.DOTALL)
-    while len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
-        text = text[1:-1].strip()
-    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def require_optuna() -> None:

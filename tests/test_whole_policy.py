@@ -305,7 +305,7 @@ def test_a_proposal_goes_on_from_the_present_wording_more_often_than_not() -> No
 
 
 @pytest.mark.model
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_refinement_clause_by_clause_reaches_the_best_policy() -> None:
     from tests.refine_bench.optimisers import CALLS, reached
     from tests.refine_bench.server import scripted_model
