@@ -58,7 +58,7 @@ def refine(run: Run, folder: Path) -> None:
     offered = [Candidate(c.policy, [*changes, *c.changes]) for c in found.candidates]
     choice = _chosen(work, [*offered, Candidate(seen, [])], amended=len(changes))
     refusals += [*found.refusals, *choice.refusals]
-    why = choice.why if found.tried or changes else f"{choice.why}; the budget had no room to try anything"
+    why = choice.why if found.tried or changes else f"{choice.why}; {_nothing_tried(work)}"
     best = Candidate(draft, []) if choice.draft_stands else choice.candidate
     taken = {(change.clause_id, tuple(part.text for part in change.new)) for change in best.changes}
     refusals = [refusal for refusal in refusals if (refusal.clause_id, refusal.texts) not in taken]
@@ -82,6 +82,10 @@ def refine(run: Run, folder: Path) -> None:
     )
     write_record(folder / "refinement.json", outcome)
     say(f"  {_in_a_line(outcome)}")
+
+
+def _nothing_tried(work: Refining) -> str:
+    return "nothing new was proposed" if work.has_room() else "the budget had no room to try anything"
 
 
 @dataclass(frozen=True)

@@ -83,12 +83,14 @@ def refined(project: Path, url: str, calls: int, **settings_too: Any) -> Run:
     """The run after its refinement."""
     os.environ["OPENAI_API_BASE"], os.environ["OPENAI_API_KEY"] = url, "sk-refined-test"
     model = "openai/scripted"
-    settings = Settings(
-        models=Models(responder=model, judge=model, refiner=model),
-        sampling=Sampling(temperature=0.0, max_tokens=60),
-        refine_calls=calls or None,
-        **{"refine_budget": 24 * 40, "refine_selection": 24, **settings_too},
-    )
+    usual = {
+        "models": Models(responder=model, judge=model, refiner=model),
+        "sampling": Sampling(temperature=0.0, max_tokens=60),
+        "refine_calls": calls or None,
+        "refine_budget": 24 * 40,
+        "refine_selection": 24,
+    }
+    settings = Settings(**{**usual, **settings_too})
     run = open_run(project, settings)
     run_stage(run, "prototype", prototype)
     print("refining", flush=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from prefect_ratify.flows.evidence import details, summary
-from prefect_ratify.flows.project import load_project
+from prefect_ratify.flows.project import Models, load_project
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.regress import regress
 from prefect_ratify.flows.run_folder import Run, latest_run, run_stage
@@ -196,3 +196,9 @@ def test_a_policy_may_be_reworded_as_a_whole(tmp_path: Path) -> None:
     assert change.proposer == "MIPROv2" and outcome(run).development.total().finding == "better"
     run_stage(run, "regress", regress)
     assert "MIPROv2 reworded the policy as a whole" in details(run, "policy")
+
+
+def test_where_nothing_can_be_proposed_that_is_said(server: ModelServer, tmp_path: Path) -> None:
+    models = Models(responder="openai/scripted", judge="openai/scripted")
+    run = refined(write_project(tmp_path / "p"), server.url, 0, models=models)
+    assert outcome(run).why == "no change did better; nothing new was proposed"
