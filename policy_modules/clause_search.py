@@ -30,6 +30,7 @@ REWORDED = 0.7  # the chance that the clause which fails most is reworded in a t
 ELSEWHERE = 0.3  # the chance that it is another form which is reworded than the one that seems best
 PRICE = 0.005  # what a change must add to the mean share of upheld clauses to be worth reading: half a point
 NEW_UNTIL = 0.7  # of the budget: the rest tells apart what there is
+IDLE = 4  # trials in a row of known forms alone, of which nothing new can be made: those there are told apart
 FRUITLESS = 20  # draws in a row that give nothing new: there is nothing left to try
 
 
@@ -93,6 +94,7 @@ class _ClauseSearch:
     spent: Callable[[], Payment]
     chance: np.random.Generator
     complete: bool = True
+    _idle: int = 0
     forms: list[list[Form]] = field(default_factory=list)
     changed: list[Form] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
@@ -143,7 +145,10 @@ class _ClauseSearch:
             if new and all(form in self._failures for form in choice):
                 choice = self._with_new(choice, values)
             if choice not in self._choices:
-                return choice
+                self._idle = self._idle + 1 if new and self._is_done(choice) else 0
+                if self._idle <= IDLE:
+                    return choice
+                break
         choice = self._best(self._effects())
         return choice if choice not in self._choices else None
 
@@ -159,6 +164,12 @@ class _ClauseSearch:
         chosen = list(dict.fromkeys([best, careful, start]))
         candidates = [self._candidate(choice, means) for choice in chosen]
         return Search(candidates, self.refusals + left, tried=len(self._choices) - 1)
+
+    def _is_done(self, choice: Choice) -> bool:
+        """Whether nothing new is to be had for what fails in a choice that was tried form by form."""
+        known = (self._failures.get(form) for form in choice)
+        spent = (self._attempts[form] >= ATTEMPTS for form in choice)
+        return all(failed == [] or (failed is not None and done) for failed, done in zip(known, spent, strict=True))
 
     def _with_new(self, choice: Choice, values: Array) -> Choice:
         """A choice with some clauses reworded: most often those that fail most, or cost others most."""

@@ -637,7 +637,8 @@ def test_judges_of_known_worth_are_found_out_and_asked_once(
     assert len(server.requests) == 2 * QUERIES
     shown, said = capsys.readouterr()
     assert said.startswith("at most 48 calls: 1 judge × (48 labelled responses + 2 × 0 pairs)\n")
-    assert max(map(len, shown.splitlines())) <= 100 and "\x1b" not in shown
+    lines = [line for line in shown.splitlines() if not line.startswith("Kept in")]  # a path is as long as it is
+    assert max(map(len, lines)) <= 100 and "\x1b" not in shown
     found = load_calibration(labelled / "calibration.json")
     assert found is not None
     states = {(c.judge, c.clause_id): c for c in found.clauses}

@@ -33,7 +33,7 @@ from tests.gate_server import free_port, until
 
 pytestmark = pytest.mark.model
 NAME = "hosted_vllm/served"
-SHORT = Sampling(temperature=0.0, max_tokens=24)
+SHORT = Sampling(temperature=0.0, max_tokens=12)
 POLICY = """# Tenants
 
 ## Clauses
