@@ -125,8 +125,9 @@ def test_the_report_accounts_for_every_answer(finished: tuple[Path, str]) -> Non
     assert {d["first"] for d in numbers["differences"]} == {"base", "draft", "refined", "examples"}
     splits = numbers["refined_by_split"]
     assert {name: split["scenarios"] for name, split in splits.items()} == {"develop": 3, "held_out": 3}
-    assert splits["develop"]["difference"] > 0, "worked examples help, on what they were chosen by"
-    assert {change["clause_id"] for change in numbers["lineage"]}
+    # on three scenarios, cut at 56 tokens, chance decides whether worked examples help
+    assert bool(numbers["lineage"]) == (not numbers["refinement"]["draft_stands"])
+    assert (splits["develop"]["difference"] > 0) == (not numbers["refinement"]["draft_stands"])
 
 
 def test_the_report_says_in_red_that_nobody_approved(finished: tuple[Path, str]) -> None:
