@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError, one_line
+from prefect_ratify.flows.labelling import LABELS, labels_in
 from prefect_ratify.flows.markdown import escaped
 from prefect_ratify.flows.pages import percent, reach
 from prefect_ratify.flows.project import Project, load_project
@@ -31,7 +32,7 @@ from prefect_ratify.scenarios.hostile import (
     worst,
 )
 from prefect_ratify.scenarios.judging import CHECK, Case, Yardstick
-from prefect_ratify.scenarios.labels import Label, load_labels
+from prefect_ratify.scenarios.labels import Label
 from prefect_ratify.scenarios.statistics import Interval
 from prefect_ratify.store import write_for_people
 
@@ -116,12 +117,8 @@ def _cases(project: Project, clause_id: str) -> list[Case]:
 def _labels(project: Project) -> list[Label]:
     """What people said of single responses: as precedents, and to calibrate judges."""
     labels = [Label.model_validate(precedent.model_dump()) for precedent in project.precedents]
-    path = project.folder / "labels.jsonl"
-    if path.exists():
-        suite = project.suite
-        scenario_ids = [scenario.id for scenario in (*suite.scenarios, *suite.unrelated)]
-        labels += load_labels(path, project.policy.clause_ids, scenario_ids)
-    return labels
+    path = project.folder / LABELS
+    return labels + labels_in(project, path) if path.exists() else labels
 
 
 def _cost(judges: int, responses: int, injections: int, each: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from prefect_ratify.call_store import CallStore
@@ -19,7 +20,7 @@ from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.pairwise import PairwiseBias, ResponsePair, labelled_pairs, measure_bias, prefer
 from prefect_ratify.progress import say
-from prefect_ratify.records import Response, Verdict, digest
+from prefect_ratify.records import Response, Scenario, Verdict, digest
 from prefect_ratify.scenarios.calibration import (
     Calibration,
     ClauseCalibration,
@@ -29,7 +30,7 @@ from prefect_ratify.scenarios.calibration import (
     load_calibration,
     people,
 )
-from prefect_ratify.scenarios.judging import CHECK, NO_JUDGEMENT, JudgeModel, Yardstick, judge
+from prefect_ratify.scenarios.judging import CHECK, NO_JUDGEMENT, JudgeModel, Yardstick, judge_cases
 from prefect_ratify.scenarios.labels import Item, items_of
 from prefect_ratify.store import write_record
 
@@ -77,6 +78,16 @@ class Bench:
     def path(self) -> Path:
         """Where what is found is kept."""
         return self.project.folder / CALIBRATION
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """All that may be labelled."""
+        return (*self.project.suite.scenarios, *self.project.suite.unrelated)
+
+    @cached_property
+    def pairs(self) -> list[ResponsePair]:
+        """Labelled responses to one scenario, one of which keeps the clause and one does not."""
+        return labelled_pairs(self.items, self.project.policy, self.scenarios)
 
     @property
     def settled(self) -> list[Item]:
@@ -130,18 +141,14 @@ def calibrate_judges(bench: Bench) -> CalibrationReport:
 def _bias(name: str, bench: Bench) -> PairwiseBias | None:
     """What a judge prefers of two labelled responses, each pair asked in both orders."""
     model = next((judge.model for judge in bench.judges if judge.model.name == name), None)
-    pairs = _pairs(bench) if model else []
-    return measure_bias(prefer(pairs, model, bench.store), pairs) if model and pairs else None
-
-
-def _pairs(bench: Bench) -> list[ResponsePair]:
-    labels, suite = [label for item in bench.items for label in item.labels], bench.project.suite
-    return labelled_pairs(labels, bench.project.policy, (*suite.scenarios, *suite.unrelated))
+    if model is None or not bench.pairs:
+        return None
+    return measure_bias(prefer(bench.pairs, model, bench.store), bench.pairs)
 
 
 def _calls(bench: Bench) -> str:
     """How many calls it takes at most, since what is known is not asked again."""
-    judges, items, pairs = len(bench.judges), len(bench.settled), len(_pairs(bench))
+    judges, items, pairs = len(bench.judges), len(bench.settled), len(bench.pairs)
     who = f"{judges} judge{'' if judges == 1 else 's'}"
     return f"at most {judges * (items + 2 * pairs)} calls: {who} × ({items} labelled responses + 2 × {pairs} pairs)"
 
@@ -176,20 +183,19 @@ def _verdicts(bench: Bench) -> list[tuple[str, list[Judged]]]:
 
 
 def _judged(items: Sequence[Item], by: Yardstick, bench: Bench) -> list[Judged]:
-    """One verdict an item, which for that stands as a scenario of its own that touches one clause."""
-    suite = bench.project.suite
-    scenarios = {scenario.id: scenario for scenario in (*suite.scenarios, *suite.unrelated)}
-    asked, responses = [], []
-    for number, item in enumerate(items):
-        scenario = scenarios[item.scenario_id]
-        asked.append(scenario.model_copy(update={"id": str(number), "clause_ids": (item.clause_id,)}))
-        responses.append(_response(str(number), item.response))
-    verdicts = judge(responses, asked, by, bench.store)
+    """One verdict an item."""
+    scenarios = {scenario.id: scenario for scenario in bench.scenarios}
+    cases = [
+        (scenarios[item.scenario_id], _response(item), bench.project.policy.clause(item.clause_id)) for item in items
+    ]
+    verdicts = judge_cases(cases, by, bench.store)
     return [Judged(item, verdict) for item, verdict in zip(items, verdicts, strict=True)]
 
 
-def _response(scenario_id: str, text: str) -> Response:
-    return Response(scenario_id=scenario_id, condition="labelled", sample=0, text=text, finished=True, model="")
+def _response(item: Item) -> Response:
+    return Response(
+        scenario_id=item.scenario_id, condition="labelled", sample=0, text=item.response, finished=True, model=""
+    )
 
 
 def _with_check(bench: Bench) -> list[Item]:

@@ -66,9 +66,8 @@ def refine(run: Run, folder: Path) -> None:
     write_record(folder / "policy.json", best.policy)
     write_records(folder / "lineage.jsonl", [] if choice.draft_stands else [*_lineage_before(run), *best.changes])
     write_records(folder / "refusals.jsonl", refusals)
-    verdicts = work.follow(best.policy, work.scenarios)[1]
-    write_records(folder / PROPOSALS_FILE, work.proposals(verdicts))
-    write_records(folder / CONFLICTS, conflicts([*prototyped(run), *verdicts], draft.clause_ids))
+    write_records(folder / PROPOSALS_FILE, work.proposals(choice.verdicts))
+    write_records(folder / CONFLICTS, conflicts([*prototyped(run), *choice.verdicts], draft.clause_ids))
     limit = work.spending.budget
     outcome = Refinement(
         draft_stands=choice.draft_stands,
@@ -90,13 +89,17 @@ def _nothing_tried(work: Refining) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate that is taken (or, where the draft stands, the one that came nearest), and why."""
+    """The candidate that is taken (or, where the draft stands, the one that came nearest), and why.
+
+    `verdicts` are those on the development scenarios under the policy that stands.
+    """
 
     candidate: Candidate
     comparison: Comparison
     draft_stands: bool
     why: str
     refusals: list[Refusal]
+    verdicts: list[Verdict]
 
 
 def _chosen(work: Refining, candidates: Sequence[Candidate], *, amended: int) -> Choice:
@@ -106,17 +109,19 @@ def _chosen(work: Refining, candidates: Sequence[Candidate], *, amended: int) ->
     better than the draft. What better ones changed is refused, with the reason why they were.
     """
     draft, turned_down = work.run.project.policy, list[tuple[Candidate, Comparison, str]]()
-    before = [v.model_copy(update={"condition": "draft"}) for v in work.follow(draft, work.scenarios)[1]]
+    drafted = work.follow(draft, work.scenarios)[1]
+    before = [v.model_copy(update={"condition": "draft"}) for v in drafted]
     for candidate in candidates:
         found = work.follow(candidate.policy, work.scenarios)
         comparison = compare(before, found[1], draft.clause_ids)
         asked = 0 < len(candidate.changes) == amended
         why = CUT_SHORT if cut_short(found) else reason_to_refuse(comparison, candidate.policy != draft, asked=asked)
         if not why:
-            return Choice(candidate, comparison, False, _kept(comparison, asked=asked), _refusals(turned_down))
+            kept = _kept(comparison, asked=asked)
+            return Choice(candidate, comparison, False, kept, _refusals(turned_down), found[1])
         turned_down.append((candidate, comparison, why))
     candidate, comparison, why = turned_down[0]
-    return Choice(candidate, comparison, True, why, _refusals(turned_down))
+    return Choice(candidate, comparison, True, why, _refusals(turned_down), drafted)
 
 
 def _refusals(turned_down: Sequence[tuple[Candidate, Comparison, str]]) -> list[Refusal]:

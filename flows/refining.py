@@ -13,8 +13,8 @@ from prefect_ratify.policy_modules.gepa_search import refine_by_gepa
 from prefect_ratify.policy_modules.guards import grams_of, why_refused_as_a_whole
 from prefect_ratify.policy_modules.intent import compare_intent
 from prefect_ratify.policy_modules.proposing import MOST_PROPOSALS, ProposedClause, propose_clauses
-from prefect_ratify.policy_modules.refiner import Candidate, Followed, Search, selected
-from prefect_ratify.policy_modules.responder import preamble
+from prefect_ratify.policy_modules.refiner import Candidate, Followed, Search, SearchTask, selected
+from prefect_ratify.policy_modules.responder import definitions_text, preamble
 from prefect_ratify.policy_modules.rewording import Proposer, Refiner, Task, add_examples, reword
 from prefect_ratify.policy_modules.whole_policy import FEWEST_TRIALS, Trial, refine_whole
 from prefect_ratify.records import Clause, ClauseChange, Policy, Refusal, Scenario, Verdict, digest
@@ -111,7 +111,7 @@ def search(work: Refining, start: Policy, propose: Proposer) -> Search:
     if settings.refine_with == "miprov2":
         return _search_whole(work)
     by = refine_by_gepa if settings.refine_with == "gepa" else refine
-    return by(
+    task = SearchTask(
         draft,
         start,
         work.scenarios,
@@ -123,6 +123,7 @@ def search(work: Refining, start: Policy, propose: Proposer) -> Search:
         spent=lambda: work.spending.walked,
         seed=work.run.seed("refine"),
     )
+    return by(task)
 
 
 def _search_whole(work: Refining) -> Search:
@@ -184,14 +185,13 @@ def proposer(work: Refining, asked: Sequence[str]) -> Proposer:
     run = work.run
     if not run.settings.models.refiner:
         return add_examples({key: guide.examples for key, guide in run.project.suite.guides.items()})
-    defined = "\n".join(f"{item.term}: {item.text}" for item in run.project.policy.definitions)
     return reword(
         Refiner(
             run.model("refiner"),
             run.store,
             run.project.suite.scenarios,
             comments=asked,
-            told=defined,
+            told=definitions_text(run.project.policy.definitions),
             rulings=lambda task: _rulings(run, task),
             keeps_intent=work.intent,
             spending=work.spending,

@@ -21,7 +21,7 @@ import numpy as np
 
 from prefect_ratify.budget import Payment
 from prefect_ratify.policy_modules.credit import Array, best_choice, effects, shares
-from prefect_ratify.policy_modules.refiner import Candidate, Follow, Search, change_of, cut_short, outcomes, selected
+from prefect_ratify.policy_modules.refiner import Candidate, Follow, Search, SearchTask, change_of, cut_short, outcomes
 from prefect_ratify.policy_modules.rewording import Parts, Proposal, Proposer, Task, assembled
 from prefect_ratify.records import ClauseChange, Failure, Policy, Refusal, Scenario
 
@@ -53,32 +53,13 @@ class Form:
 Choice = tuple[Form, ...]
 
 
-def refine(
-    draft: Policy,
-    start: Policy,
-    scenarios: Sequence[Scenario],
-    follow: Follow,
-    propose: Proposer,
-    *,
-    budget: int,
-    selection: int,
-    room: Callable[[], bool] = lambda: True,
-    spent: Callable[[], Payment] = Payment,
-    seed: int = 0,
-) -> Search:
-    """Refine a draft on development scenarios.
-
-    The search begins at `start`: the draft, or what an earlier round made of it. `follow` answers
-    scenarios under a policy and judges the answers by the draft's clauses. `budget` bounds how many
-    (policy, scenario) pairs are scored, and `room` says whether another policy may be tried at all;
-    `spent` is what calls have come to. Of the scenarios the first `selection` are used, by a hash
-    of their ids. The caller compares the candidates with the draft on all of them.
-    """
-    used = selected(scenarios, selection)
-    search = _ClauseSearch(draft, used, follow, propose, spent, np.random.default_rng(seed))
-    search.begin(start)
-    while search.complete and search.scored + len(used) <= budget and room():
-        choice = search.next_choice(new=search.scored < NEW_UNTIL * budget)
+def refine(task: SearchTask) -> Search:
+    """Refine a draft on development scenarios; the caller compares the candidates with the draft on all of them."""
+    used = task.used
+    search = _ClauseSearch(task.draft, used, task.follow, task.propose, task.spent, np.random.default_rng(task.seed))
+    search.begin(task.start)
+    while search.complete and search.scored + len(used) <= task.budget and task.room():
+        choice = search.next_choice(new=search.scored < NEW_UNTIL * task.budget)
         if choice is None:
             break
         search.try_out(choice)
@@ -122,6 +103,7 @@ class _ClauseSearch:
         if cut_short(found):
             self.complete = False
             return
+        first = [form for form in choice if form not in self._failures]
         by_scenario = {s.id: [v for v in verdicts if v.scenario_id == s.id] for s in self.scenarios}
         upheld = [outcomes(given) for given in by_scenario.values()]
         self._choices.append(choice)
@@ -135,7 +117,7 @@ class _ClauseSearch:
                 for v in given
                 if v.clause_id == clause_id and v.outcome == "violated"
             ]
-        self._share_cost(choice, before)
+        self._share_cost(first, self.spent() - before)
 
     def next_choice(self, *, new: bool) -> Choice | None:
         """The forms to be tried next, some of them `new`; None where nothing is left to try."""
@@ -167,9 +149,9 @@ class _ClauseSearch:
 
     def _is_done(self, choice: Choice) -> bool:
         """Whether nothing new is to be had for what fails in a choice that was tried form by form."""
-        known = (self._failures.get(form) for form in choice)
-        spent = (self._attempts[form] >= ATTEMPTS for form in choice)
-        return all(failed == [] or (failed is not None and done) for failed, done in zip(known, spent, strict=True))
+        return all(
+            form in self._failures and (not self._failures[form] or self._attempts[form] >= ATTEMPTS) for form in choice
+        )
 
     def _with_new(self, choice: Choice, values: Array) -> Choice:
         """A choice with some clauses reworded: most often those that fail most, or cost others most."""
@@ -270,14 +252,10 @@ class _ClauseSearch:
         ids = self.draft.clause_ids
         return assembled(self.draft, {c: form.parts for c, form in zip(ids, choice, strict=True)})
 
-    def _share_cost(self, choice: Choice, before: Payment) -> None:
+    def _share_cost(self, first: Sequence[Form], took: Payment) -> None:
         """What a trial took is shared among the forms that it was the first to have."""
-        took, first = self.spent() - before, [form for form in choice if form not in self._tried_before()]
         for form in first:
             known = self._costs.get(form, Payment())
             self._costs[form] = Payment(
                 calls=known.calls + round(took.calls / len(first)), dollars=known.dollars + took.dollars / len(first)
             )
-
-    def _tried_before(self) -> set[Form]:
-        return {form for choice in self._choices[:-1] for form in choice}

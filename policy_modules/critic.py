@@ -8,6 +8,7 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.policy_modules.models import Prompt, predict_all
+from prefect_ratify.policy_modules.responder import definitions_text
 from prefect_ratify.policy_modules.rulings_text import rulings_text
 from prefect_ratify.records import Clause, Critique, Definition, Revision, Sampling, Scenario
 from prefect_ratify.scenarios.precedents import Cases, Ruling, case_text
@@ -35,7 +36,7 @@ class ModelCritic:
         self._model, self._store = model, store
         self._asked = "\n".join(asked) or "nothing"
         self._cases = (cases or Cases()).only("develop")
-        self._definitions = "\n".join(f"{item.term}: {item.text}" for item in definitions) or "none"
+        self._definitions = definitions_text(definitions) or "none"
 
     def critique(self, cases: Sequence[tuple[Scenario, str, Clause]]) -> list[Critique | None]:
         """What is wrong with each response, by the clause beside it."""

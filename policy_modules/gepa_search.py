@@ -18,7 +18,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect_ratify.budget import Payment
-from prefect_ratify.policy_modules.refiner import Candidate, Follow, Search, change_of, cut_short, outcomes, selected
+from prefect_ratify.policy_modules.refiner import (
+    Candidate,
+    Follow,
+    Search,
+    SearchTask,
+    change_of,
+    cut_short,
+    outcomes,
+    share_upheld,
+)
 from prefect_ratify.policy_modules.rewording import Parts, Proposal, Proposer, Task, assembled
 from prefect_ratify.records import Clause, ClauseChange, Failure, Policy, Refusal, Scenario, Verdict, digest
 
@@ -26,34 +35,14 @@ ATTEMPTS = 8  # at a form of a clause, before others have their turn for good
 SURE = 0.05  # one-sided: a clause that is lost with less than this chance of noise is lost
 
 
-def refine_by_gepa(
-    draft: Policy,
-    start: Policy,
-    scenarios: Sequence[Scenario],
-    follow: Follow,
-    propose: Proposer,
-    *,
-    budget: int,
-    selection: int,
-    room: Callable[[], bool] = lambda: True,
-    spent: Callable[[], Payment] = Payment,
-    seed: int = 0,
-) -> Search:
-    """Refine a draft on development scenarios.
-
-    The search begins at `start`: the draft, or what an earlier round made of it. `follow` answers
-    scenarios under a policy and judges the answers by the draft's clauses. `budget` bounds how many
-    (policy, scenario) pairs are scored, and `room` says whether another policy may be tried at all;
-    `spent` is what calls have come to. Of the scenarios the first `selection` are used, by a hash
-    of their ids. The caller compares the result with the draft on all of them, and lets the draft
-    stand where it is not better.
-    """
+def refine_by_gepa(task: SearchTask) -> Search:
+    """Refine a draft on development scenarios; the caller compares the candidates with the draft on all of them."""
     import gepa
 
-    adapter = _ClauseAdapter(draft, follow, propose, spent)
-    used = selected(scenarios, selection)
+    draft, used = task.draft, task.used
+    adapter = _ClauseAdapter(draft, task.follow, task.propose, task.spent)
     result = gepa.optimize(
-        seed_candidate={clause.id: _text(start.parts(clause.id)) for clause in draft.clauses},
+        seed_candidate={clause.id: _text(task.start.parts(clause.id)) for clause in draft.clauses},
         trainset=used,
         valset=used,
         adapter=adapter,
@@ -63,10 +52,13 @@ def refine_by_gepa(
         reflection_minibatch_size=len(used),
         acceptance_criterion=adapter,
         stop_callbacks=lambda state: (
-            adapter.incomplete or adapter.scored + len(used) > budget or adapter.exhausted(state) or not room()
+            adapter.incomplete
+            or adapter.scored + len(used) > task.budget
+            or adapter.exhausted(state)
+            or not task.room()
         ),
         logger=_Quiet(),
-        seed=seed,
+        seed=task.seed,
     )
     ranked = sorted(range(len(result.candidates)), key=lambda index: -result.val_aggregate_scores[index])
     found = [Candidate(_policy(draft, result.candidates[i]), adapter.lineage(result, i)) for i in ranked]
@@ -105,12 +97,12 @@ class _ClauseAdapter:
             by_scenario[verdict.scenario_id].append(verdict)
         texts = {response.scenario_id: response.text for response in responses}
         found = [by_scenario[scenario.id] for scenario in batch]
-        self._scores[digest(candidate)] = [outcomes(verdicts) for verdicts in found]
+        decided = self._scores[digest(candidate)] = [outcomes(verdicts) for verdicts in found]
         return EvaluationBatch(
             outputs=[texts[scenario.id] for scenario in batch],
-            scores=[_score(verdicts) for verdicts in found],
+            scores=[share_upheld(of_one) or 0.0 for of_one in decided],
             trajectories=[(s, texts[s.id], v) for s, v in zip(batch, found, strict=True)] if capture_traces else None,
-            objective_scores=[outcomes(verdicts) for verdicts in found],
+            objective_scores=decided,
         )
 
     def select(
@@ -251,8 +243,3 @@ def _lost(before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, fl
         for clause_id, count in moves.items()
         if count[-1] and binomtest(count[-1], count[-1] + count[1], alternative="greater").pvalue < SURE
     )
-
-
-def _score(verdicts: Sequence[Verdict]) -> float:
-    decided = [v.outcome == "upheld" for v in verdicts if v.outcome in ("upheld", "violated")]
-    return sum(decided) / len(decided) if decided else 0.0

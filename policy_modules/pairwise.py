@@ -22,7 +22,7 @@ from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.policy_modules.models import Prompt
 from prefect_ratify.records import Call, Clause, Completion, Policy, Record, Sampling, Scenario
-from prefect_ratify.scenarios.labels import Label, items_of
+from prefect_ratify.scenarios.labels import Item
 from prefect_ratify.scenarios.statistics import Interval, rate
 
 Choice = Literal["first", "second", "tie", "undecided"]
@@ -102,14 +102,14 @@ def read_choice(text: str) -> Choice:
     return claims.pop() if len(claims) == 1 else "undecided"
 
 
-def labelled_pairs(labels: Sequence[Label], policy: Policy, scenarios: Sequence[Scenario]) -> list[ResponsePair]:
+def labelled_pairs(items: Sequence[Item], policy: Policy, scenarios: Sequence[Scenario]) -> list[ResponsePair]:
     """Pairs of which people say which response is better: upheld against violated, on one scenario and clause.
 
     Each response is in at most one pair of a clause, so that the pairs stay independent.
     """
     by_id = {scenario.id: scenario for scenario in scenarios}
     said: defaultdict[tuple[str, str], defaultdict[str | None, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for item in items_of(labels):
+    for item in items:
         if item.scenario_id in by_id and item.clause_id in policy.clause_ids:
             said[item.scenario_id, item.clause_id][item.outcome].append(item.response)
     return [
@@ -167,7 +167,7 @@ def _question(pair: ResponsePair, first: str, second: str) -> Call:
 
 @lru_cache
 def _prompt() -> Prompt:
-    from prefect_ratify.policy_modules.pairwise_signature import PreferResponse
+    from prefect_ratify.policy_modules.signatures import PreferResponse
 
     return Prompt(PreferResponse, SAMPLING)
 

@@ -18,6 +18,7 @@ from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.answer_fields import fields_of
 from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, Grams, grams, grams_of, is_one_clause
 from prefect_ratify.policy_modules.models import Prompt
+from prefect_ratify.policy_modules.responder import definitions_text
 from prefect_ratify.records import Call, Completion, Policy, Record, Sampling, Scenario, Verdict, digest
 from prefect_ratify.scenarios.grouping import Embed, Vectors, groups, overlap, telling_words, tf_idf
 
@@ -152,12 +153,12 @@ def _grouped(kind: Kind, cases: Sequence[_Case], vectors: Vectors, least_alike: 
 
 
 def _question(policy: Policy, group: _Group) -> Call:
-    from prefect_ratify.policy_modules.proposing_signature import ProposeClause
+    from prefect_ratify.policy_modules.signatures import ProposeClause
 
     fields = {
         "policy": policy.title,
         "clauses": "\n".join(f"- {clause.text}" for clause in policy.clauses),
-        "definitions": "\n".join(f"{item.term}: {item.text}" for item in policy.definitions) or "none",
+        "definitions": definitions_text(policy.definitions) or "none",
         "cases": "\n\n".join(_shown(case) for case in group.cases[:SHOWN_CASES]),
     }
     return Prompt(ProposeClause, SAMPLING).call(fields)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from prefect_ratify.budget import Payment
 from prefect_ratify.call_store import NOT_RUN
-from prefect_ratify.policy_modules.rewording import Parts, Proposal
+from prefect_ratify.policy_modules.rewording import Parts, Proposal, Proposer
 from prefect_ratify.records import ClauseChange, Failure, Policy, Refusal, Response, Scenario, Verdict, digest
 
 Followed = tuple[list[Response], list[Verdict]]
@@ -19,6 +20,33 @@ class Candidate:
 
     policy: Policy
     changes: list[ClauseChange]
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """What a search is to do, and may.
+
+    It begins at `start`: the draft, or what an earlier round made of it. `follow` answers scenarios
+    under a policy and judges the answers by the draft's clauses. Of the development `scenarios` the
+    first `selection` are used. `budget` bounds how many (policy, scenario) pairs are scored, and
+    `room` says whether another policy may be tried at all; `spent` is what calls have come to.
+    """
+
+    draft: Policy
+    start: Policy
+    scenarios: Sequence[Scenario]
+    follow: Follow
+    propose: Proposer
+    budget: int
+    selection: int
+    room: Callable[[], bool] = lambda: True
+    spent: Callable[[], Payment] = Payment
+    seed: int = 0
+
+    @property
+    def used(self) -> list[Scenario]:
+        """The scenarios on which wordings are tried."""
+        return selected(self.scenarios, self.selection)
 
 
 @dataclass(frozen=True)
@@ -57,6 +85,11 @@ def change_of(clause_id: str, old: Parts, proposed: Proposal, failures: Sequence
         failures=tuple(failures),
         adds=proposed.adds,
     )
+
+
+def share_upheld(decided: Mapping[str, float]) -> float | None:
+    """The share of a response's decided clauses that it upholds; None where none was decided."""
+    return sum(decided.values()) / len(decided) if decided else None
 
 
 def outcomes(verdicts: Sequence[Verdict]) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from prefect_ratify.records import Clause, Message, Policy, WorkedExample
+from prefect_ratify.records import Clause, Definition, Message, Policy, WorkedExample
 
 
 def preamble(policy: Policy) -> tuple[Message, ...]:
@@ -28,9 +28,14 @@ def instructions(policy: Policy) -> str:
     if policy.context:
         parts.append(policy.context)
     if policy.definitions:
-        parts.append("\n".join(f"{item.term}: {item.text}" for item in policy.definitions))
+        parts.append(definitions_text(policy.definitions))
     parts.append("In every answer:\n" + "\n".join(f"- {clause.text}" for clause in policy.clauses))
     return "\n\n".join(parts)
+
+
+def definitions_text(definitions: Sequence[Definition]) -> str:
+    """What terms mean, a line each, as every model is told; empty where nothing is defined."""
+    return "\n".join(f"{item.term}: {item.text}" for item in definitions)
 
 
 def with_examples(policy: Policy, examples: Mapping[str, tuple[WorkedExample, ...]]) -> Policy:

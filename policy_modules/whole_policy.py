@@ -13,20 +13,19 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from prefect_ratify.budget import Spending
-from prefect_ratify.call_store import NOT_RUN, CallStore
+from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.answer_fields import cleaned
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.policy_modules.optimiser_engine import Ended, StoreEngine, lenient_adapter, quietly
+from prefect_ratify.policy_modules.refiner import Follow, Followed, cut_short, outcomes, share_upheld
 from prefect_ratify.policy_modules.responder import instructions
 from prefect_ratify.records import Policy, Response, Scenario, Verdict
 
 DEPTH = 3  # rounds in which COPRO learns from the wordings before
 FEWEST_TRIALS = 2 * DEPTH
 
-Followed = tuple[Sequence[Response], Sequence[Verdict]]
-Follow = Callable[[Policy, Sequence[Scenario]], Followed]
 Optimiser = Literal["miprov2", "copro"]
 
 
@@ -176,20 +175,20 @@ class _Tried:
         if not drafted and not self.room():
             raise Ended
         try:
-            responses, verdicts = self.follow(policy, self.scenarios)
+            found = self.follow(policy, self.scenarios)
         except Exception as error:
             raise Ended(error) from None
-        if any(response.error == NOT_RUN for response in responses):
+        if cut_short(found):
             raise Ended
-        return _outcome(instructions(policy), responses, verdicts)
+        return _outcome(instructions(policy), *found)
 
 
 def _outcome(wording: str, responses: Sequence[Response], verdicts: Sequence[Verdict]) -> _Outcome:
-    decided: dict[str, list[bool]] = {}
+    by_scenario: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        if verdict.outcome in ("upheld", "violated"):
-            decided.setdefault(verdict.scenario_id, []).append(verdict.outcome == "upheld")
-    scores = {scenario_id: sum(kept) / len(kept) for scenario_id, kept in decided.items()}
+        by_scenario.setdefault(verdict.scenario_id, []).append(verdict)
+    decided = {scenario_id: share_upheld(outcomes(given)) for scenario_id, given in by_scenario.items()}
+    scores = {scenario_id: share for scenario_id, share in decided.items() if share is not None}
     mean = sum(scores.values()) / len(scores) if scores else None
     undecided = sum(verdict.outcome == "undecided" for verdict in verdicts)
     texts = {response.scenario_id: response.text for response in responses}

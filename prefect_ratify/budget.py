@@ -74,10 +74,6 @@ class Spending:
         self.tokens += sum(payment.tokens for payment in self.paid.values())
         self.dollars += sum(payment.dollars for payment in self.paid.values())
 
-    def room(self) -> float:
-        """How many more calls may begin."""
-        return float("inf") if self.budget.calls is None else self.budget.calls - self.calls
-
     def has_room(self, model_name: str, call: Call) -> bool:
         """Whether a call may begin."""
         tokens, dollars = most(model_name, call)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from prefect_ratify.scenarios.similarity import unit
+
 Vectors = NDArray[np.float64]
 Embed = Callable[[Sequence[str]], Vectors]
 STEM = 5  # letters of a word that count: evicts, evicted and eviction are one
@@ -49,9 +51,8 @@ def groups(vectors: Vectors, least_alike: float) -> list[tuple[int, ...]]:
 
 def cosines(vectors: Vectors) -> Vectors:
     """The cosine of each row with each other, `[texts, texts]`; 0 with a row that is all zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(lengths > 0, lengths, 1.0)
-    alike: Vectors = unit @ unit.T
+    of_length_one = unit(vectors)
+    alike: Vectors = of_length_one @ of_length_one.T
     return alike
 
 

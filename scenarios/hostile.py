@@ -21,7 +21,7 @@ import numpy as np
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import RatifyError
 from prefect_ratify.records import Outcome, Policy, Record, Response, Scenario, Verdict, seed_from
-from prefect_ratify.scenarios.judging import NO_JUDGEMENT, Case, Yardstick, judge
+from prefect_ratify.scenarios.judging import NO_JUDGEMENT, Case, Yardstick, judge_cases
 from prefect_ratify.scenarios.labels import Label, items_of
 from prefect_ratify.scenarios.located_yaml import Located, load_yaml
 from prefect_ratify.scenarios.statistics import Interval, rate
@@ -148,10 +148,10 @@ def attack(
     answers nothing at all. `by` decides by one thing alone, checks or a judge: a precedent on the plain
     response would give the answer away.
     """
-    plain = _answered(name, _verdicts(by, cases, store))
+    plain = _answered(name, judge_cases(cases, by, store))
     broken = [cases[place] for place, verdict in plain.items() if verdict.outcome == "violated"]
     posed = _dealt(injections, broken, each or len(broken))
-    found = _answered(name, _verdicts(by, [injection.into_case(case) for injection, case in posed], store))
+    found = _answered(name, judge_cases([injection.into_case(case) for injection, case in posed], by, store))
     return Attack(
         judge=name,
         known=dict(Counter(verdict.outcome for verdict in plain.values())),
@@ -230,18 +230,6 @@ def _dealt(injections: Sequence[Injection], cases: Sequence[Case], each: int) ->
     """So many cases for each injection, dealt in turn, so that all are used about equally."""
     turn = cycle(cases)
     return [(injection, case) for injection in injections for case in islice(turn, min(each, len(cases)))]
-
-
-def _verdicts(by: Yardstick, cases: Sequence[Case], store: CallStore | None) -> list[Verdict]:
-    """A verdict for each case: each is a scenario of its own that touches the one clause."""
-    scenarios = [
-        scenario.model_copy(update={"id": str(place), "clause_ids": (clause.id,)})
-        for place, (scenario, _, clause) in enumerate(cases)
-    ]
-    responses = [
-        response.model_copy(update={"scenario_id": str(place)}) for place, (_, response, _) in enumerate(cases)
-    ]
-    return judge(responses, scenarios, by, store)
 
 
 def _tried(injection: Injection, case: Case, verdict: Verdict) -> Tried:

@@ -167,6 +167,18 @@ def judge(
     return [verdict for place in range(len(responses)) for verdict in found[place]]
 
 
+def judge_cases(cases: Sequence[Case], by: Yardstick, store: CallStore | None = None) -> list[Verdict]:
+    """A verdict for each case: each is a scenario of its own that touches the one clause."""
+    scenarios = [
+        scenario.model_copy(update={"id": str(place), "clause_ids": (clause.id,)})
+        for place, (scenario, _, clause) in enumerate(cases)
+    ]
+    responses = [
+        response.model_copy(update={"scenario_id": str(place)}) for place, (_, response, _) in enumerate(cases)
+    ]
+    return judge(responses, scenarios, by, store)
+
+
 def judge_expectations(responses: Sequence[Response], expectations: Mapping[str, Check]) -> list[Verdict]:
     """Verdicts on the responses to scenarios that expect something of their own, by scenario id."""
     found = []

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import regex
@@ -68,16 +69,16 @@ def by_words(texts: Sequence[str]) -> Similarity:
 
 def by_vectors(texts: Sequence[str], embed: Embed) -> Similarity:
     """The cosine of the vectors that a model gives."""
-    vectors = _unit(embed(texts))
+    vectors = unit(embed(texts))
 
     def similarity(text: str) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = vectors @ _unit(embed([text]))[0]
+        found: NDArray[np.float64] = vectors @ unit(embed([text]))[0]
         return found
 
     return similarity
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """The vectors at length one; one of zeros stays what it is."""
     long = vectors.astype(np.float64)
     length = np.linalg.norm(long, axis=1, keepdims=True)

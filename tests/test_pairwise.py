@@ -29,7 +29,7 @@ from prefect_ratify.policy_modules.pairwise import (
 )
 from prefect_ratify.policy_modules.signatures import FENCE
 from prefect_ratify.records import Completion, Message, Scenario
-from prefect_ratify.scenarios.labels import Label
+from prefect_ratify.scenarios.labels import Label, items_of
 from prefect_ratify.scenarios.statistics import rate
 from tests.fake_models import FakeModel
 from tests.model_server import Fault, model_server
@@ -195,7 +195,7 @@ def test_pairs_are_made_of_what_people_call_upheld_and_violated() -> None:
         label("no", "violated", scenario_id="gone"),
         label("sorry", "upheld", scenario_id="gone"),
     ]
-    found = labelled_pairs(labels, POLICY, [RENT])
+    found = labelled_pairs(items_of(labels), POLICY, [RENT])
     assert [(one.clause.id, one.first, one.second, one.better) for one in found] == [
         ("sorry", "sorry", "no", "first"),
         ("ask", "how long?", "no", "first"),

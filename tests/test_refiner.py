@@ -21,7 +21,7 @@ from prefect_ratify.policy_modules.guards import (
     why_refused_as_a_whole,
 )
 from prefect_ratify.policy_modules.intent import compare_intent
-from prefect_ratify.policy_modules.refiner import Search
+from prefect_ratify.policy_modules.refiner import Search, SearchTask
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.policy_modules.rewording import (
     AUTHORS,
@@ -117,7 +117,7 @@ def by(request: pytest.FixtureRequest) -> Refine:
 
 
 def searched(by: Refine, follow: Follower, propose: Proposer, budget: int = 400, seed: int = 0) -> Search:
-    return by(DRAFT, DRAFT, SCENARIOS, follow, propose, budget=budget, selection=8, seed=seed)
+    return by(SearchTask(DRAFT, DRAFT, SCENARIOS, follow, propose, budget=budget, selection=8, seed=seed))
 
 
 def refined(
@@ -238,7 +238,7 @@ def test_only_the_scenarios_given_are_followed(by: Refine) -> None:
     follow = Follower(carries_examples)
     suite = [*SCENARIOS, *(scenario(number, "held_out") for number in range(8))]
     develop = [s for s in suite if s.split == "develop"]
-    by(DRAFT, DRAFT, develop, follow, add_examples(EXAMPLES), budget=100, selection=8)
+    by(SearchTask(DRAFT, DRAFT, develop, follow, add_examples(EXAMPLES), budget=100, selection=8))
     followed = {scenario_id for _, ids in follow.asked for scenario_id in ids}
     assert followed
     assert followed <= {s.id for s in develop}
@@ -292,7 +292,9 @@ def test_a_proposal_that_does_not_help_is_counted_with_its_reason(by: Refine) ->
 
 def test_a_search_that_has_no_room_tries_nothing(by: Refine) -> None:
     follow = Follower(carries_examples)
-    found = by(DRAFT, DRAFT, SCENARIOS, follow, add_examples(EXAMPLES), budget=99, selection=8, room=lambda: False)
+    found = by(
+        SearchTask(DRAFT, DRAFT, SCENARIOS, follow, add_examples(EXAMPLES), budget=99, selection=8, room=lambda: False)
+    )
     assert [candidate.policy for candidate in found.candidates] == [DRAFT]
     assert {digest(policy) for policy, _ in follow.asked} == {digest(DRAFT)}
 

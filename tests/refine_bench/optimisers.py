@@ -18,7 +18,7 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.policy_modules.clause_search import refine
 from prefect_ratify.policy_modules.gepa_search import refine_by_gepa
 from prefect_ratify.policy_modules.models import RemoteModel
-from prefect_ratify.policy_modules.refiner import Search
+from prefect_ratify.policy_modules.refiner import Search, SearchTask
 from prefect_ratify.policy_modules.responder import instructions, preamble
 from prefect_ratify.policy_modules.rewording import Refiner, reword
 from prefect_ratify.policy_modules.whole_policy import Optimiser, refine_whole
@@ -67,7 +67,7 @@ class Bench:
 
     def has_room(self) -> bool:
         """Whether a proposal and its trial fit into the budget."""
-        return self.spending.room() > len(SCENARIOS)
+        return CALLS - self.spending.calls > len(SCENARIOS)
 
 
 Optimise = Callable[[Bench], str]
@@ -79,7 +79,7 @@ def clause_by_clause(search: Callable[..., Search]) -> Optimise:
 
 
 def _refined(bench: Bench, search: Callable[..., Search]) -> str:
-    found = search(
+    task = SearchTask(
         DRAFT,
         DRAFT,
         SCENARIOS,
@@ -90,6 +90,7 @@ def _refined(bench: Bench, search: Callable[..., Search]) -> str:
         room=bench.has_room,
         seed=bench.seed,
     )
+    found = search(task)
     return instructions(found.candidates[0].policy)
 
 
