@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from prefect_ratify.finetune.dataset import whole_sentences
+from prefect_ratify.finetune.composing import whole_sentences
 from prefect_ratify.records import (
     Message,
     Policy,

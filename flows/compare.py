@@ -7,18 +7,19 @@ from pathlib import Path
 
 from pydantic import Field
 
+from prefect_ratify.finetune.dataset import SUPERVISED, demonstrations
 from prefect_ratify.finetune.measures import Fluency, measure
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.train import tuned_model
 from prefect_ratify.policy_modules.responder import preamble, with_examples
-from prefect_ratify.records import Demonstration, Policy, Record, Response, Scenario, Verdict
+from prefect_ratify.records import Policy, Record, Response, Scenario, Verdict
 from prefect_ratify.scenarios.checks import Check
 from prefect_ratify.scenarios.comparing import Comparison, Rate, rates
 from prefect_ratify.scenarios.comparing import compare as compare_verdicts
 from prefect_ratify.scenarios.judging import EXPECTATION, Yardstick, judge, judge_expectations
 from prefect_ratify.scenarios.running import Account, Condition, account
-from prefect_ratify.store import read_records, write_record, write_records
+from prefect_ratify.store import write_record, write_records
 
 FINETUNED = "finetuned"
 
@@ -69,7 +70,7 @@ def compare(run: Run, folder: Path) -> None:
     audits = {name: _audit(given, held_out, policy, suite.audits) for name, given in answers.items()}
     applied = {name: run.judge_everywhere(policy, unrelated, given) for name, given in off_topic.items()}
     expected = {name: judge_expectations(given, suite.expectations) for name, given in answers.items()}
-    rows = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
+    rows = demonstrations(run.stage_folder("generate") / SUPERVISED)
     training = [message.content for row in rows for message in row.completion]
     audited = [c for c in policy.clause_ids if c in suite.audits]
     final = Final(

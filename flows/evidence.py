@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
-from prefect_ratify.finetune.dataset import DataCounts
+from prefect_ratify.finetune.counts import DataCounts
+from prefect_ratify.finetune.dataset import SUPERVISED, count_rows, demonstrations
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.gate_picture import comparison_picture
 from prefect_ratify.flows.markdown import escaped, listing, percent
@@ -14,7 +16,7 @@ from prefect_ratify.flows.refine import prototyped
 from prefect_ratify.flows.regression_words import RULINGS, arrow, cautions, findable
 from prefect_ratify.flows.report import judge_words, signed
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.records import Demonstration, LedgerEntry, Response, Verdict, digest
+from prefect_ratify.records import LedgerEntry, Response, Verdict, digest
 from prefect_ratify.scenarios.comparing import ALL, Comparison, rates
 from prefect_ratify.scenarios.conflicts import conflicts
 from prefect_ratify.scenarios.rules import RuleFinding, examine, parse_rules
@@ -93,8 +95,8 @@ def details(run: Run, gate: str) -> str:
     if gate == "policy":
         return "\n\n".join([policy_details(run), _side_by_side(run, "regress", ("draft", "refined"))])
     if gate == "data":
-        sampled = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
-        chosen = sampled[:: max(1, len(sampled) // SHOWN_ROWS)][:SHOWN_ROWS]
+        rows = run.stage_folder("generate") / SUPERVISED
+        chosen = islice(demonstrations(rows), 0, None, max(1, count_rows(rows) // SHOWN_ROWS))
         return "## Some rows\n\n" + _listed(
             [[(row.prompt[-1].content, ""), (row.completion[0].content, "answer to learn")] for row in chosen]
         )

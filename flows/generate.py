@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from prefect_ratify.finetune.composing import compose, demonstration, retain
 from prefect_ratify.finetune.constitution import revise_all
-from prefect_ratify.finetune.dataset import (
-    DataCounts,
-    compose,
-    data_card,
-    demonstration,
-    require_no_leak,
-    require_rows,
-    retain,
-    write_dataset,
-)
+from prefect_ratify.finetune.counts import DataCounts, require_rows
+from prefect_ratify.finetune.data_card import data_card
+from prefect_ratify.finetune.dataset import DATA, SUPERVISED, shard_name, write_rows
+from prefect_ratify.finetune.leaks import require_no_leak
 from prefect_ratify.finetune.sentences import write_sentences
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
@@ -23,7 +18,7 @@ from prefect_ratify.flows.voting import requests
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.records import Demonstration, Policy
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.store import write_record, write_records, write_text
+from prefect_ratify.store import write_record, write_text
 
 Rows = tuple[list[Demonstration], dict[str, int], dict[str, dict[str, int]]]
 
@@ -45,11 +40,10 @@ def generate(run: Run, folder: Path) -> None:
     )
     require_rows(counts)
     require_no_leak(rows + kept, suite.split("held_out") + suite.unrelated_split("held_out"))
-    write_dataset(rows + kept, folder / "sft")
-    write_records(folder / "rows.jsonl", rows + kept)
+    write_rows(rows + kept, folder / SUPERVISED / shard_name(0))
     write_record(folder / "counts.json", counts)
     writer = run.settings.models.critic or run.student().name
-    write_text(folder / "card.md", data_card(policy, counts, writer))
+    write_text(folder / DATA / "README.md", data_card(policy, counts, writer))
 
 
 def _composed(run: Run, policy: Policy) -> Rows:

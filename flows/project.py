@@ -9,7 +9,8 @@ from typing import Literal
 
 from prefect_ratify.budget import Budget, price_of
 from prefect_ratify.errors import InputError
-from prefect_ratify.finetune.dataset import leaked_scenario
+from prefect_ratify.finetune.data_settings import DataSettings
+from prefect_ratify.finetune.leaks import leaked_scenario
 from prefect_ratify.finetune.training import TrainingSettings
 from prefect_ratify.flows.stakeholders import Stakeholders, load_stakeholders
 from prefect_ratify.policy import load_policy
@@ -66,6 +67,7 @@ class Settings(Record):
     preference_samples: int = 2
     preference_prompts: int = 28
     fewest_pairs: int = 8
+    data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     scenario_limit: int = 0
 

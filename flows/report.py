@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_ratify import __version__, embedded
 from prefect_ratify.errors import RatifyError
-from prefect_ratify.finetune.dataset import DataCounts
+from prefect_ratify.finetune.counts import DataCounts
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.ledger import head_digest, read_ledger
 from prefect_ratify.flows.refine import Refinement, refined_policy

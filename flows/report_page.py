@@ -16,7 +16,8 @@ from markupsafe import Markup
 
 from prefect_ratify import __version__
 from prefect_ratify.budget import money
-from prefect_ratify.finetune.dataset import DataCounts
+from prefect_ratify.finetune.counts import DataCounts
+from prefect_ratify.finetune.dataset import SUPERVISED, demonstrations
 from prefect_ratify.flows.change_map import ChangeMap, change_map
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.ledger import head_digest, read_ledger
@@ -33,7 +34,7 @@ from prefect_ratify.flows.stakeholders import GATES
 from prefect_ratify.flows.voting import dissent, released, standing
 from prefect_ratify.flows.word_difference import Piece, word_difference
 from prefect_ratify.policy_modules.responder import with_examples
-from prefect_ratify.records import ClauseChange, Demonstration, Refusal, Response, Scenario, Verdict, digest
+from prefect_ratify.records import ClauseChange, Refusal, Response, Scenario, Verdict, digest
 from prefect_ratify.scenarios.checks import Finding
 from prefect_ratify.scenarios.comparing import ALL, Comparison, Difference, Rate
 from prefect_ratify.scenarios.judging import EXPECTATION
@@ -296,7 +297,7 @@ def _answer(run: Run, scenario: Scenario, response: Response, judged: Judged) ->
 
 def _training(run: Run) -> dict[str, Any]:
     """The training data and the steps of the training."""
-    rows = read_records(run.stage_folder("generate") / "rows.jsonl", Demonstration)
+    rows = list(demonstrations(run.stage_folder("generate") / SUPERVISED))
     log = run.stage_folder("train") / "sft" / "log.json"
     entries: list[dict[str, Any]] = read_json(log) if log.exists() else []
     losses = [(float(entry["step"]), float(entry["loss"])) for entry in entries if "loss" in entry]

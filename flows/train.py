@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect_ratify.finetune.dataset import read_rows, require_no_leak, write_dataset
+from prefect_ratify.finetune.dataset import SUPERVISED, shard_name, stream_rows, write_rows
+from prefect_ratify.finetune.leaks import require_no_leak
 from prefect_ratify.finetune.preferences import prefer, turned_round
 from prefect_ratify.finetune.training import merge, train_dpo, train_sft
 from prefect_ratify.flows.refine import refined_policy
@@ -23,15 +24,15 @@ def train(run: Run, folder: Path) -> None:
     student, settings = run.student(), run.settings
     shutil.rmtree(folder / "sft-model.old", ignore_errors=True)
     tuned = folder / "sft-model"
-    rows = read_rows(run.stage_folder("generate") / "sft")
+    rows = list(stream_rows(run.stage_folder("generate") / SUPERVISED))
     adapter = train_sft(student.folder, rows, folder / "sft", settings.training, run.seed("train"))
     if not tuned.exists():
         merge(student.folder, adapter, tuned, student.name)
     pairs = _sample_pairs(run, LocalModel("tuned", tuned, checkpoint_digest(tuned)))
     write_records(folder / "pairs.jsonl", pairs)
     if len(pairs) >= settings.fewest_pairs:
-        write_dataset(pairs, folder / "preferences")
-        pair_rows = read_rows(folder / "preferences")
+        write_rows(pairs, folder / "preferences" / shard_name(0))
+        pair_rows = list(stream_rows(folder / "preferences"))
         adapter = train_dpo(student.folder, adapter, pair_rows, folder / "dpo", settings.training, run.seed("train"))
     else:
         say(f"  preference training left out: {len(pairs)} pairs, at least {settings.fewest_pairs} are needed")

@@ -213,8 +213,47 @@ class Revision(Record):
     text: str
 
 
+class TrainingPrompt(Record):
+    """A request that training rows are made of: a development scenario, or a variation of one.
+
+    `how` is empty for a scenario as people wrote it; else it says what was varied (person, place,
+    severity, tone, look-alike), and `of` names the scenario that it was varied from.
+    """
+
+    scenario: Scenario
+    of: str = ""
+    how: str = ""
+
+
+class Judged(Record):
+    """A verdict as a training row keeps it."""
+
+    clause_id: str
+    outcome: Outcome
+    judge: str
+
+
+class ClauseVote(Record):
+    """What a feedback model chose of a pair by one clause.
+
+    `chosen` is the probability that it gives to the chosen response, over both orders; None where
+    the endpoint gives no log-probabilities.
+    """
+
+    clause_id: str
+    choice: Literal["chosen", "rejected", "tie", "undecided"]
+    chosen: float | None = None
+
+
 class Provenance(Record):
-    """Where a training row comes from."""
+    """Where a training row comes from.
+
+    `scenario_id` is what was asked, and `varied_from` the scenario that people wrote, where that is
+    another. `prompts` is the digest of the wording that the models were asked in. `original` is the
+    answer before any revision, `before` and `after` are the verdicts on it and on what is learned
+    (of a pair: on the rejected and on the chosen response), `round` counts the revisions, `votes`
+    are a feedback model's and `soft_label` is the probability that it gives to the chosen response.
+    """
 
     scenario_id: str
     clause_ids: tuple[str, ...]
@@ -222,6 +261,18 @@ class Provenance(Record):
     model: str
     method: str
     seed: int
+    varied_from: str = ""
+    how: str = ""
+    model_digest: str = ""
+    prompts: str = ""
+    sample: int = 0
+    round: int = 0
+    original: str = ""
+    revisions: tuple[Revision, ...] = ()
+    before: tuple[Judged, ...] = ()
+    after: tuple[Judged, ...] = ()
+    votes: tuple[ClauseVote, ...] = ()
+    soft_label: float | None = None
 
 
 class Demonstration(Record):

@@ -60,7 +60,7 @@ def unpacked(log: zipfile.ZipFile, member: zipfile.ZipInfo, source: Path) -> byt
         raise InputError(f"{member.filename} has {member.file_size} bytes", "that is too large", path=source)
     if member.compress_type != _ZSTANDARD:
         return log.read(member)
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
 
     with source.open("rb") as file:
         file.seek(member.header_offset + 26)  # a member's own header ends with its name and extra fields

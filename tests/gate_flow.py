@@ -12,7 +12,9 @@ from pathlib import Path
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from prefect_ratify.finetune.dataset import DataCounts, demonstration
+from prefect_ratify.finetune.composing import demonstration
+from prefect_ratify.finetune.counts import DataCounts
+from prefect_ratify.finetune.dataset import SUPERVISED, shard_name, write_rows
 from prefect_ratify.flows import compare, path, run_folder, train
 from prefect_ratify.flows.project import Settings
 from prefect_ratify.flows.refine import refined_policy
@@ -20,7 +22,7 @@ from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.models import RemoteModel
 from prefect_ratify.records import Call
-from prefect_ratify.store import write_json, write_record, write_records, write_text
+from prefect_ratify.store import write_json, write_record, write_text
 from tests.fake_models import FakeModel
 
 ANSWER = "I'm sorry that this happened to you. How long has it lasted? Please see a licensed attorney."
@@ -40,7 +42,7 @@ def quick_generate(run: Run, folder: Path) -> None:
     policy, scenarios = refined_policy(run), run.project.suite.split("develop")
     seed = run.seed("generate")
     rows = [demonstration(s, f"{ANSWER} ({seed})", policy, "fake", "quick", seed) for s in scenarios]
-    write_records(folder / "rows.jsonl", rows)
+    write_rows(rows, folder / SUPERVISED / shard_name(0))
     counts = DataCounts(scenarios=len(rows), demonstrations=len(rows), retained=0, lost={}, sentences={})
     write_record(folder / "counts.json", counts)
 

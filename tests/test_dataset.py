@@ -9,17 +9,11 @@ import pytest
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import LeakError, ShortOfRows
 from prefect_ratify.finetune import sentences
-from prefect_ratify.finetune.dataset import (
-    DataCounts,
-    compose,
-    data_card,
-    demonstration,
-    read_rows,
-    require_no_leak,
-    require_rows,
-    retain,
-    write_dataset,
-)
+from prefect_ratify.finetune.composing import compose, demonstration, retain
+from prefect_ratify.finetune.counts import DataCounts, require_rows
+from prefect_ratify.finetune.data_card import data_card
+from prefect_ratify.finetune.dataset import demonstrations, preference_pairs, shard_name, write_rows
+from prefect_ratify.finetune.leaks import require_no_leak
 from prefect_ratify.finetune.measures import measure, repetition
 from prefect_ratify.finetune.preferences import prefer
 from prefect_ratify.finetune.sentences import SAMPLING, shares_words, write_sentences
@@ -246,8 +240,8 @@ def test_rows_come_back_and_load_dataset_reads_them(tmp_path: Path) -> None:
     import datasets
 
     rows = [row("Query “one”?", "Answer\none."), row("Query two?", "Answer two.")]
-    write_dataset(rows, tmp_path / "sft")
-    assert [Demonstration.model_validate(r) for r in read_rows(tmp_path / "sft")] == rows
+    write_rows(rows, tmp_path / "sft" / shard_name(0))
+    assert list(demonstrations(tmp_path / "sft")) == rows
     loaded = datasets.load_dataset(str(tmp_path / "sft"), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.num_rows == 2
     assert loaded[0]["prompt"] == [{"role": "user", "content": "Query “one”?"}]
@@ -255,8 +249,8 @@ def test_rows_come_back_and_load_dataset_reads_them(tmp_path: Path) -> None:
 
 
 def test_pairs_come_back(tmp_path: Path) -> None:
-    write_dataset([pair("Yes.", "No.")], tmp_path / "dpo")
-    assert [PreferencePair.model_validate(r) for r in read_rows(tmp_path / "dpo")] == [pair("Yes.", "No.")]
+    write_rows([pair("Yes.", "No.")], tmp_path / "dpo" / shard_name(0))
+    assert list(preference_pairs(tmp_path / "dpo")) == [pair("Yes.", "No.")]
 
 
 # prefer

@@ -20,6 +20,7 @@ import pytest
 
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import RatifyError
+from prefect_ratify.finetune.dataset import SUPERVISED, stream_rows
 from prefect_ratify.flows.answering import answer_gate, waiting_gate, waiting_gates
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.project import Settings, load_project
@@ -312,7 +313,8 @@ def test_changes_at_the_data_and_release_gates_make_the_rows_anew_and_only_so_of
     policy = (case.run.stage_folder("refine") / "policy.json").read_bytes()
     assert case.answer("Ada", "request changes", code=ada.code(), comment="shorter rows") == "Suspended"
     assert (case.waiting["gate"], case.waiting["round"]) == ("data", 2)
-    assert "(1)" in (case.run.stage_folder("generate") / "rows.jsonl").read_text(), "drawn with another seed"
+    (row,) = list(stream_rows(case.run.stage_folder("generate") / SUPERVISED))[:1]
+    assert "(1)" in row["completion"][0]["content"], "drawn with another seed"
     assert (case.run.stage_folder("refine") / "policy.json").read_bytes() == policy, "what is before stays"
     assert case.answer("Ada", code=ada.code()) == "Suspended" and case.waiting["gate"] == "release"
     assert case.answer("Ada", "request changes", code=ada.code()) == "Suspended"

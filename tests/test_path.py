@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_ratify.finetune.dataset import SUPERVISED, stream_rows
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.project import load_project
 from prefect_ratify.flows.run_folder import STAGES, latest_run
@@ -107,7 +108,12 @@ def test_every_stage_leaves_its_files_and_the_model_answers(finished: tuple[Path
     project, _ = finished
     run_ = latest_run(load_project(project))
     assert all(run_.stage_folder(stage).is_dir() for stage in STAGES)
-    for name in ("refine/policy.md", "regress/comparison.json", "generate/card.md", "train/model/model.safetensors"):
+    for name in (
+        "refine/policy.md",
+        "regress/comparison.json",
+        "generate/data/README.md",
+        "train/model/model.safetensors",
+    ):
         assert (run_.folder / name).stat().st_size > 0
     adapter = json.loads((run_.folder / "train/adapter/adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "embedded"
@@ -154,7 +160,7 @@ def test_no_training_row_comes_from_a_held_out_scenario(finished: tuple[Path, st
     project, _ = finished
     run_ = latest_run(load_project(project))
     held_out = {s.id for s in run_.project.suite.scenarios if s.split == "held_out"}
-    rows = [json.loads(line) for line in (run_.folder / "generate/rows.jsonl").read_text().splitlines()]
+    rows = list(stream_rows(run_.folder / "generate" / SUPERVISED))
     pairs = [json.loads(line) for line in (run_.folder / "train/pairs.jsonl").read_text().splitlines()]
     assert rows and not {row["provenance"]["scenario_id"] for row in rows + pairs} & held_out
 

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_ratify.finetune.dataset import DataCounts, demonstration
+from prefect_ratify.finetune.composing import demonstration
+from prefect_ratify.finetune.counts import DataCounts
+from prefect_ratify.finetune.dataset import SUPERVISED, shard_name, write_rows
 from prefect_ratify.flows import compare as comparing_stage
 from prefect_ratify.flows import prototype, refine, regress
 from prefect_ratify.flows.change_map import KINDS, change_map
@@ -37,7 +39,7 @@ from prefect_ratify.scenarios.planning import Plan
 from prefect_ratify.scenarios.rules import examine, parse_rules
 from prefect_ratify.scenarios.running import Evaluation, account
 from prefect_ratify.scenarios.statistics import Interval
-from prefect_ratify.store import read_record, write_json, write_record, write_records
+from prefect_ratify.store import read_record, write_json, write_record
 from tests.fake_models import FakeModel
 
 POLICY = parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n- [ask] Ask how long.\n- [rude] Never be rude.\n")
@@ -459,7 +461,7 @@ def finished(project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def generate(run: Run, folder: Path) -> None:
         develop = run.project.suite.split("develop")
         rows = [demonstration(s, ANSWER, run.project.policy, "fake", "quick", 0) for s in develop]
-        write_records(folder / "rows.jsonl", rows)
+        write_rows(rows, folder / SUPERVISED / shard_name(0))
         counts = DataCounts(scenarios=len(rows), demonstrations=len(rows), retained=0, lost={}, sentences={})
         write_record(folder / "counts.json", counts)
 
