@@ -2,82 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
-from prefect_ratify.records import Demonstration, Message, Policy, Provenance, Response, Scenario, digest
+from prefect_ratify.call_store import CallStore
+from prefect_ratify.finetune.row_making import Lost, RowMaking, Sentences
+from prefect_ratify.finetune.sentences import write_sentences
+from prefect_ratify.finetune.shards import RowPlace
+from prefect_ratify.records import Scenario, TrainingPrompt, seed_from
 from prefect_ratify.scenarios.checks import sentences
 from prefect_ratify.scenarios.suite import Suite
 
 
-def compose(
-    scenarios: Sequence[Scenario],
-    policy: Policy,
-    suite: Suite,
-    kept: Mapping[tuple[str, str], str],
-    model: str,
-    seed: int,
-) -> tuple[list[Demonstration], dict[str, int]]:
-    """Answers composed of the clauses' sentences, in the policy's order; lost rows by reason.
+def composed(scenario: Scenario, suite: Suite, kept: Sentences) -> str:
+    """An answer of the clauses' sentences, in the policy's order; Lost where it cannot be made.
 
-    A row is kept only where every clause with worked examples got a sentence, and the whole
-    answer passes the check of every clause that the scenario touches.
+    `kept` are passing sentences by scenario id and clause id. Every clause with worked examples has
+    to have one, and the whole answer to pass the check of every clause that the scenario touches.
     """
-    rows: list[Demonstration] = []
-    lost: dict[str, int] = {}
-    for scenario in scenarios:
-        wanted = [c for c in scenario.clause_ids if suite.guide(c).examples]
-        missing = [c for c in wanted if (scenario.id, c) not in kept]
-        text = " ".join(kept[scenario.id, c] for c in wanted if c not in missing)
-        broken = [] if missing else _broken(text, scenario, suite)
-        if missing or broken or not text:
-            reason = (
-                f"no passing sentence for {missing[0]}"
-                if missing
-                else f"the whole answer breaks {broken[0]}"
-                if broken
-                else "no clause has worked examples"
-            )
-            lost[reason] = lost.get(reason, 0) + 1
-            continue
-        rows.append(demonstration(scenario, text, policy, model, "sentences composed", seed))
-    return rows, lost
+    wanted = [c for c in scenario.clause_ids if suite.guide(c).examples]
+    missing = [c for c in wanted if (scenario.id, c) not in kept]
+    if missing:
+        raise Lost(f"no passing sentence for {missing[0]}")
+    text = " ".join(kept[scenario.id, c] for c in wanted)
+    broken = _broken(text, scenario, suite)
+    if broken:
+        raise Lost(f"the whole answer breaks {broken[0]}")
+    if not text:
+        raise Lost("no clause has worked examples")
+    return text
 
 
-def demonstration(scenario: Scenario, text: str, policy: Policy, model: str, method: str, seed: int) -> Demonstration:
-    """One supervised row: the scenario's messages (no policy in them) and the answer."""
-    return Demonstration(
-        prompt=scenario.messages,
-        completion=(Message(role="assistant", content=text),),
-        provenance=Provenance(
-            scenario_id=scenario.id,
-            clause_ids=scenario.clause_ids,
-            policy=digest(policy),
-            model=model,
-            method=method,
-            seed=seed,
-        ),
-    )
-
-
-def retain(
-    scenarios: Sequence[Scenario], answers: Sequence[Response], policy: Policy, seed: int
-) -> tuple[list[Demonstration], dict[str, int]]:
-    """The model's own answers to unrelated requests, so that training leaves them as they are.
-
-    An answer that the token limit cut is kept up to its last whole sentence.
-    """
-    by_id = {scenario.id: scenario for scenario in scenarios}
-    rows: list[Demonstration] = []
-    lost: dict[str, int] = {}
-    for answer in answers:
-        text = answer.text if answer.finished else whole_sentences(answer.text)
-        if text:
-            scenario = by_id[answer.scenario_id]
-            rows.append(demonstration(scenario, text, policy, answer.model, "own answer retained", seed))
-        else:
-            reason = "no own answer to retain" if answer.error else "own answer has no whole sentence"
-            lost[reason] = lost.get(reason, 0) + 1
-    return rows, lost
+def sentences_for(
+    asked: Sequence[tuple[RowPlace, TrainingPrompt]], making: RowMaking, store: CallStore
+) -> tuple[dict[int, Sentences], dict[str, dict[str, int]]]:
+    """The passing sentences for the rows that are composed, by sample, and what they took, by clause."""
+    by_sample = defaultdict[int, list[Scenario]](list)
+    for place, prompt in asked:
+        if place.way == "compose" and prompt.scenario.clause_ids:
+            by_sample[place.sample].append(prompt.scenario)
+    found: dict[int, Sentences] = {}
+    tallies = defaultdict[str, Counter[str]](Counter)
+    for sample, scenarios in by_sample.items():
+        seed = seed_from(making.seed, "sentences", sample) if sample else making.seed
+        found[sample], tally = write_sentences(scenarios, making.policy, making.suite, making.own.model, store, seed)
+        for clause_id, counts in tally.items():
+            tallies[clause_id].update(counts.counts())
+    return found, {clause_id: dict(counts) for clause_id, counts in tallies.items()}
 
 
 def whole_sentences(text: str) -> str:

@@ -18,7 +18,9 @@ class DataSettings(Record):
     With a critic, `method` says whether answers are revised (as many `rounds`; 0 is one for each
     clause that the scenario touches), distilled from the policy as prompt (the best of `best_of`),
     or both. `retain` is the share of all rows that are own answers to unrelated requests; None
-    takes each unrelated request once. Rows are written in shards of so many prompts' rows.
+    takes each unrelated request once. A feedback model holds two own answers against each other by
+    `votes` clauses, which takes two calls a clause; 0 makes no such pairs. Rows are written in
+    shards of so many prompts' rows.
     """
 
     variations: int = Field(default=0, ge=0)
@@ -27,4 +29,5 @@ class DataSettings(Record):
     rounds: int = Field(default=0, ge=0)
     best_of: int = Field(default=4, ge=1)
     retain: float | None = Field(default=None, ge=0, lt=1)
+    votes: int = Field(default=0, ge=0)
     shard_rows: int = Field(default=250, ge=1)

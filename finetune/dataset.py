@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_ratify.records import Demonstration, PreferencePair, digest
+from prefect_ratify.records import Demonstration, JudgedCompletion, PreferencePair, digest
 
 Row = Demonstration | PreferencePair
 DATA = "data"  # in the generate stage's folder: what `load_dataset` reads, with its card
@@ -15,12 +15,12 @@ PREFERENCES = f"{DATA}/preferences"
 ROWS_AT_ONCE = 256  # read into memory, however many there are
 
 
-def row_id(row: Row) -> str:
+def row_id(row: Row | JudgedCompletion) -> str:
     """A row's name, of 12 hexadecimal digits: the same row has the same one in every run."""
     return digest(row)[:12]
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
+def write_rows(rows: Sequence[Row | JudgedCompletion], path: Path) -> None:
     """Write rows of one kind as one Parquet file, whole or not at all; the same rows give the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -47,9 +47,14 @@ def row_files(folder: Path) -> list[Path]:
 
 def count_rows(folder: Path) -> int:
     """How many rows a folder holds; reads no row."""
+    return sum(rows_in(path) for path in row_files(folder))
+
+
+def rows_in(path: Path) -> int:
+    """How many rows one file holds."""
     import pyarrow.parquet as pq
 
-    return sum(pq.read_metadata(path).num_rows for path in row_files(folder))
+    return int(pq.read_metadata(path).num_rows)
 
 
 def stream_rows(folder: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -76,7 +81,7 @@ def preference_pairs(folder: Path) -> Iterator[PreferencePair]:
         yield PreferencePair.model_validate(row)
 
 
-def _schema(kind: type[Row]) -> Any:
+def _schema(kind: type[Row | JudgedCompletion]) -> Any:
     import pyarrow as pa
 
     text, number = pa.string(), pa.int64()
@@ -105,5 +110,6 @@ def _schema(kind: type[Row]) -> Any:
             ("soft_label", pa.float64()),
         ]
     )
-    columns = ("prompt", "completion") if kind is Demonstration else ("prompt", "chosen", "rejected")
-    return pa.schema([("id", text), *((column, turns) for column in columns), ("provenance", provenance)])
+    columns = ("prompt", "chosen", "rejected") if kind is PreferencePair else ("prompt", "completion")
+    label = [("label", pa.bool_())] if kind is JudgedCompletion else []
+    return pa.schema([("id", text), *((column, turns) for column in columns), *label, ("provenance", provenance)])

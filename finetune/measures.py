@@ -1,13 +1,19 @@
-"""Measures that a clause's check cannot be talked into: repetition, length, variety, copying."""
+"""Measures that a clause's check cannot be talked into: repetition, length, variety, copying, evasion."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Literal
 
 import numpy as np
 
+from prefect_ratify.finetune.refusals import evasion
 from prefect_ratify.records import Record, Response
+from prefect_ratify.scenarios.statistics import Interval, rate
+
+Gram = tuple[str, ...]
 
 
 class Fluency(Record):
@@ -28,10 +34,49 @@ class Fluency(Record):
     copied: float | None
 
 
-def measure(responses: Sequence[Response], training: Sequence[str] = ()) -> Fluency:
-    """Measure one condition's answers; those that failed are left out of all but the count."""
+class Evasiveness(Record):
+    """How often answers are none: refusals as a whole, or empty, or *I don't know* (finetune/refusals.py).
+
+    `rate` is over requests, the several answers to one being one sample; answers that failed count nowhere.
+    """
+
+    condition: str
+    requests: Literal["held out", "unrelated"]
+    rate: Interval
+    answers: int
+    refusals: int
+    non_answers: int
+
+
+def measure_evasion(responses: Sequence[Response], requests: Literal["held out", "unrelated"]) -> Evasiveness:
+    """Measure one condition's answers to one kind of requests."""
+    answered = [response for response in responses if not response.error]
+    found = [evasion(response.text) for response in answered]
+    by_request: dict[str, list[bool]] = {}
+    for response, evaded in zip(answered, found, strict=True):
+        by_request.setdefault(response.scenario_id, []).append(evaded is not None)
+    return Evasiveness(
+        condition=responses[0].condition if responses else "nothing",
+        requests=requests,
+        rate=rate(np.array([float(np.mean(each)) for each in by_request.values()])),
+        answers=len(answered),
+        refusals=found.count("refusal"),
+        non_answers=found.count("non-answer"),
+    )
+
+
+def grams_learnt(responses: Iterable[Response], training: Iterable[str]) -> frozenset[Gram]:
+    """The word 4-grams of answers that stand in training completions, which are read once, one by one."""
+    said = {gram for response in responses for gram in _grams(response.text)}
+    return frozenset(gram for text in training for gram in _grams(text) if gram in said)
+
+
+def measure(responses: Sequence[Response], learnt: AbstractSet[Gram] | None = None) -> Fluency:
+    """Measure one condition's answers; those that failed are left out of all but the count.
+
+    `learnt` are the 4-grams of these answers that the training rows hold; None where nothing was trained.
+    """
     texts = [response.text for response in responses if not response.error]
-    known = {gram for text in training for gram in _grams(text)}
     return Fluency(
         condition=responses[0].condition if responses else "nothing",
         answers=len(responses),
@@ -39,7 +84,7 @@ def measure(responses: Sequence[Response], training: Sequence[str] = ()) -> Flue
         words=_mean([len(text.split()) for text in texts]),
         distinct=len(set(texts)) / len(texts) if texts else 0.0,
         finished=_mean([float(r.finished) for r in responses if not r.error]),
-        copied=_mean([_share_in(text, known) for text in texts]) if training else None,
+        copied=None if learnt is None else _mean([_share_in(text, learnt) for text in texts]),
     )
 
 
@@ -49,14 +94,14 @@ def repetition(text: str) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _share_in(text: str, known: set[tuple[str, ...]]) -> float:
+def _share_in(text: str, known: AbstractSet[Gram]) -> float:
     grams = _grams(text)
     return sum(gram in known for gram in grams) / len(grams) if grams else 0.0
 
 
-def _grams(text: str, size: int = 4) -> list[tuple[str, ...]]:
+def _grams(text: str, size: int = 4) -> list[Gram]:
     words = re.findall(r"\w+", text.lower())
-    return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+    return list(zip(*(words[i:] for i in range(size)), strict=False))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.language_models import LanguageModel
-from prefect_ratify.records import Call, Clause, Message, Policy, Sampling, Scenario, seed_from
+from prefect_ratify.records import Call, Clause, Message, Policy, Sampling, Scenario, digest, seed_from
 from prefect_ratify.scenarios.checks import sentences
 from prefect_ratify.scenarios.suite import ClauseGuide, Suite
 
@@ -25,6 +26,7 @@ SAMPLING = Sampling(temperature=0.8, min_p=0.05, max_tokens=40)
 # Tries for each missing sentence, and whether the author's opening is put before it: free
 # first, so that the wording stays the model's where it can.
 ROUNDS = ((1, False), (3, True), (8, True))
+INSTRUCTIONS = "Answer each message with one sentence, and nothing else. The sentence keeps this rule: {clause}"
 _COMMON = frozenset(
     """
     about after again all also and any are because been before being but can could did does doing down
@@ -46,9 +48,9 @@ class Tally:
     tries: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def kept(self) -> int:
-        return self.free + self.opened
+    def counts(self) -> dict[str, int]:
+        """The numbers, without the reasons of refusals."""
+        return {"wanted": self.wanted, "free": self.free, "opened": self.opened, "tries": self.tries}
 
 
 def write_sentences(
@@ -88,6 +90,18 @@ def write_sentences(
     return kept, tallies
 
 
+def most_tries(scenario: Scenario, suite: Suite) -> int:
+    """The calls that a scenario's sentences take at most."""
+    guides = [suite.guide(clause_id) for clause_id in scenario.clause_ids]
+    return sum(tries for guide in guides if guide.examples for tries, opened in ROUNDS if guide.opening or not opened)
+
+
+@lru_cache
+def wording_digest() -> str:
+    """The digest of how sentences are asked for, beside the clauses and their worked examples."""
+    return digest([INSTRUCTIONS, SAMPLING])
+
+
 def shares_words(sentence: str, query: str) -> bool:
     """Whether a sentence takes up something that the query is about."""
     return bool(_telling_words(sentence) & _telling_words(query))
@@ -125,8 +139,7 @@ def _messages(scenario: Scenario, clause: Clause, guide: ClauseGuide) -> tuple[M
     turns = [
         Message(
             role="system",
-            content="Answer each message with one sentence, and nothing else. "
-            f"The sentence keeps this rule: {clause.text}",
+            content=INSTRUCTIONS.format(clause=clause.text),
         )
     ]
     for example in guide.examples:

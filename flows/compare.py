@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from prefect_ratify.finetune.dataset import SUPERVISED, demonstrations
-from prefect_ratify.finetune.measures import Fluency, measure
+from prefect_ratify.finetune.dataset import SUPERVISED, stream_rows
+from prefect_ratify.finetune.measures import Evasiveness, Fluency, grams_learnt, measure, measure_evasion
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.train import tuned_model
@@ -30,7 +30,8 @@ class Final(Record):
     `rates` and `comparisons` (each condition against finetuned) are on held-out scenarios, by
     the clauses' judges; `audit_*` the same by the audit checks. `over_application` is how
     often a clause's behaviour shows in answers to unrelated requests; `expectations` how often
-    answers meet what single scenarios expect beside the clauses. `accounts` is what became of
+    answers meet what single scenarios expect beside the clauses. `evasion` is how often answers
+    are none, on the held-out scenarios and on unrelated requests. `accounts` is what became of
     every answer and verdict on the held-out scenarios, by condition.
     """
 
@@ -41,6 +42,7 @@ class Final(Record):
     over_application: tuple[Rate, ...]
     expectations: tuple[Rate, ...]
     fluency: tuple[Fluency, ...]
+    evasion: tuple[Evasiveness, ...] = ()
     accounts: dict[str, Account] = Field(default_factory=dict)
 
 
@@ -70,8 +72,7 @@ def compare(run: Run, folder: Path) -> None:
     audits = {name: _audit(given, held_out, policy, suite.audits) for name, given in answers.items()}
     applied = {name: run.judge_everywhere(policy, unrelated, given) for name, given in off_topic.items()}
     expected = {name: judge_expectations(given, suite.expectations) for name, given in answers.items()}
-    rows = demonstrations(run.stage_folder("generate") / SUPERVISED)
-    training = [message.content for row in rows for message in row.completion]
+    learnt = grams_learnt((r for given in answers.values() for r in given), _completions(run))
     audited = [c for c in policy.clause_ids if c in suite.audits]
     final = Final(
         rates=_rates(verdicts, policy.clause_ids),
@@ -80,7 +81,11 @@ def compare(run: Run, folder: Path) -> None:
         audit_comparisons=_comparisons(audits, audited, held_out) if audited else (),
         over_application=_rates(applied, policy.clause_ids),
         expectations=_rates(expected, [EXPECTATION]),
-        fluency=tuple(measure(given, training) for given in answers.values()),
+        fluency=tuple(measure(given, learnt) for given in answers.values()),
+        evasion=(
+            *(measure_evasion(given, "held out") for given in answers.values()),
+            *(measure_evasion(given, "unrelated") for given in off_topic.values() if given),
+        ),
         accounts={name: account(each) for name, each in found.items()},
     )
     write_records(folder / "responses.jsonl", [r for given in answers.values() for r in given])
@@ -89,6 +94,12 @@ def compare(run: Run, folder: Path) -> None:
     write_records(folder / "unrelated_responses.jsonl", [r for given in off_topic.values() for r in given])
     write_records(folder / "unrelated_verdicts.jsonl", [v for given in applied.values() for v in given])
     write_record(folder / "comparison.json", final)
+
+
+def _completions(run: Run) -> Iterator[str]:
+    """What was learnt, a few rows in memory at a time."""
+    rows = stream_rows(run.stage_folder("generate") / SUPERVISED, ["completion"])
+    return (message["content"] for row in rows for message in row["completion"])
 
 
 def _audit(

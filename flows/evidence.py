@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
-from prefect_ratify.finetune.counts import DataCounts
-from prefect_ratify.finetune.dataset import SUPERVISED, count_rows, demonstrations
 from prefect_ratify.flows.compare import Final
+from prefect_ratify.flows.data_evidence import data_details, data_summary
 from prefect_ratify.flows.gate_picture import comparison_picture
 from prefect_ratify.flows.markdown import escaped, listing, percent
-from prefect_ratify.flows.policy_evidence import policy_details, policy_summary, pulling_apart
+from prefect_ratify.flows.policy_evidence import contested, policy_details, policy_summary, pulling_apart
 from prefect_ratify.flows.prototype import Gaps
 from prefect_ratify.flows.refine import prototyped
 from prefect_ratify.flows.regression_words import RULINGS, arrow, cautions, findable
@@ -78,9 +76,7 @@ def summary(run: Run, gate: str) -> str:
         # Rules are held against the whole suite; but who tunes a wording must not learn which held-out scenario it is.
         return "\n\n".join([policy_summary(run), *_compared(run, comparison, _veiled(run, comparison))])
     if gate == "data":
-        counts = read_record(run.stage_folder("generate") / "counts.json", DataCounts)
-        lost = "; ".join(f"{n} × {escaped(reason)}" for reason, n in counts.lost.items()) or "none"
-        return f"{counts.demonstrations} demonstrations, {counts.retained} retain rows; lost: {lost}."
+        return data_summary(run)
     final = read_record(run.stage_folder("compare") / "comparison.json", Final)
     shown = [c for c in final.comparisons if c.first in ("base", "refined")]
     return "\n\n".join(part for c in shown for part in _compared(run, c, c))
@@ -91,15 +87,13 @@ def details(run: Run, gate: str) -> str:
     if gate == "draft":
         clauses = [f"- **{escaped(clause.id)}**: {escaped(clause.text)}" for clause in run.project.policy.clauses]
         found = pulling_apart(conflicts(prototyped(run), run.project.policy.clause_ids))
-        return "\n\n".join(["\n".join(clauses), found, _side_by_side(run, "prototype", ("base", "draft"))])
+        answers = _side_by_side(run, "prototype", ("base", "draft"))
+        parts = ("\n".join(clauses), contested(run.project.policy), found, answers)
+        return "\n\n".join(part for part in parts if part)
     if gate == "policy":
         return "\n\n".join([policy_details(run), _side_by_side(run, "regress", ("draft", "refined"))])
     if gate == "data":
-        rows = run.stage_folder("generate") / SUPERVISED
-        chosen = islice(demonstrations(rows), 0, None, max(1, count_rows(rows) // SHOWN_ROWS))
-        return "## Some rows\n\n" + _listed(
-            [[(row.prompt[-1].content, ""), (row.completion[0].content, "answer to learn")] for row in chosen]
-        )
+        return data_details(run)
     return _side_by_side(run, "compare", ("base", "refined", "finetuned")) + f"\n\n{_report_link(run)}"
 
 

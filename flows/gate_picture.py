@@ -48,8 +48,8 @@ def _svg(names: tuple[str, str], differences: Sequence[Difference], found: dict[
         d=LEFT + 190,
         e=LEFT + 202,
         f=COLOURS[1],
-        first=_short(names[0]),
-        second=_short(names[1]),
+        first=short(names[0]),
+        second=short(names[1]),
     )
     return Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" '
@@ -60,7 +60,7 @@ def _svg(names: tuple[str, str], differences: Sequence[Difference], found: dict[
 
 def _row(names: tuple[str, str], d: Difference, found: dict[tuple[str, str], Interval], y: int) -> Markup:
     label = Markup('<text x="{x}" y="{y}" text-anchor="end">{text}</text>').format(
-        x=LEFT - 12, y=y + 8, text=_short(d.clause_id)
+        x=LEFT - 12, y=y + 8, text=short(d.clause_id)
     )
     dots = [
         _dot(found[name, d.clause_id], colour, y + 9 * place, hollow=place == 0)
@@ -97,6 +97,6 @@ def _x(share: float) -> float:
     return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """A clause's name, as far as there is room left of the lines."""
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -1,94 +1,160 @@
-"""Generate: constitutional demonstrations from development scenarios, and retain rows."""
+"""Generate: training rows of development scenarios, their variations, and unrelated requests, shard by shard.
+
+prompts.jsonl, prompts.json   the requests, and what became of their variations; written once, before any row
+plan.json                     which rows there are to make
+data/…                        the rows, as a `datasets` folder; its card comes last
+shards/00000.json             the counts of a shard that is made
+counts.json                   their sum
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
-from prefect_ratify.finetune.composing import compose, demonstration, retain
-from prefect_ratify.finetune.constitution import revise_all
-from prefect_ratify.finetune.counts import DataCounts, require_rows
+from prefect_ratify.errors import ShortOfRows
+from prefect_ratify.finetune.composing import sentences_for
+from prefect_ratify.finetune.counts import require_rows, summed
 from prefect_ratify.finetune.data_card import data_card
-from prefect_ratify.finetune.dataset import DATA, SUPERVISED, shard_name, write_rows
+from prefect_ratify.finetune.dataset import DATA
 from prefect_ratify.finetune.leaks import require_no_leak
-from prefect_ratify.finetune.sentences import write_sentences
+from prefect_ratify.finetune.preferences import model_name
+from prefect_ratify.finetune.row_making import RowMaking
+from prefect_ratify.finetune.rows import make_rows, tally
+from prefect_ratify.finetune.shards import PLAN, RowPlan, prompts_of, shard_counts, undo_unanswered, write_shard
+from prefect_ratify.finetune.training_plan import count_parameters
+from prefect_ratify.finetune.variations import VariationCounts
+from prefect_ratify.flows.ledger import read_ledger
+from prefect_ratify.flows.prompts import TALLY, held_out, write_plan
 from prefect_ratify.flows.refine import refined_policy
-from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.run_folder import Run, run_in
+from prefect_ratify.flows.sharding import run_shards
 from prefect_ratify.flows.voting import requests
+from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.critic import ModelCritic
-from prefect_ratify.records import Demonstration, Policy
+from prefect_ratify.policy_modules.models import is_remote
+from prefect_ratify.policy_modules.responder import preamble
+from prefect_ratify.progress import say
+from prefect_ratify.records import PreferencePair
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.store import write_record, write_text
+from prefect_ratify.store import read_record, write_record, write_text
 
-Rows = tuple[list[Demonstration], dict[str, int], dict[str, dict[str, int]]]
+_here: dict[
+    str, tuple[Run, RowMaking]
+] = {}  # runs whose stage works in this process: its shards share all that is open
 
 
 def generate(run: Run, folder: Path) -> None:
-    """Write the supervised data set with its card; ShortOfRows or LeakError where it is unfit."""
-    policy, suite = refined_policy(run), run.project.suite
-    scenarios = suite.split("develop")
-    rows, lost, tallies = _revised(run, policy) if run.settings.models.critic else _composed(run, policy)
-    unrelated = suite.unrelated_split("develop")
-    own = run.answer(unrelated, Condition("student", run.student()), seed=run.seed("generate"))
-    kept, lost_own = retain(unrelated, own, policy, run.seed("generate"))
-    counts = DataCounts(
-        scenarios=len(scenarios),
-        demonstrations=len(rows),
-        retained=len(kept),
-        lost={**lost, **lost_own},
-        sentences=tallies,
-    )
-    require_rows(counts)
-    require_no_leak(rows + kept, suite.split("held_out") + suite.unrelated_split("held_out"))
-    write_rows(rows + kept, folder / SUPERVISED / shard_name(0))
+    """Write the data sets with their card; ShortOfRows or LeakError where they are unfit.
+
+    Shards that are made are not made again, but for those that lost rows for want of an answer,
+    where there are too few rows.
+    """
+    for scratch in folder.rglob(".*.part"):  # of a process that was killed
+        scratch.unlink()
+    with _shared(run) as making:
+        plan = write_plan(run, making, folder)
+        say(f"  {plan.rows:,} rows in {plan.shards:,} shards, at most {plan.calls:,} calls")
+        run_shards(str(run.folder), str(folder), range(plan.shards), run.task_runner, _at_once(making))
+    counts = summed(shard_counts(folder))
     write_record(folder / "counts.json", counts)
-    writer = run.settings.models.critic or run.student().name
-    write_text(folder / DATA / "README.md", data_card(policy, counts, writer))
+    try:
+        require_rows(counts)
+    except ShortOfRows:
+        undo_unanswered(folder)
+        raise
+    varied = read_record(folder / TALLY, VariationCounts) if making.data.variations else None
+    card = data_card(making.policy, counts, _writers(plan, making), read_ledger(run.folder), varied)
+    write_text(folder / DATA / "README.md", card)
 
 
-def _composed(run: Run, policy: Policy) -> Rows:
-    """Clause by clause, one sentence each: what a model as small as the embedded one can do."""
-    scenarios = run.project.suite.split("develop")
-    student, seed = run.student(), run.seed("generate")
-    kept, tallies = write_sentences(scenarios, policy, run.project.suite, student, run.store, seed)
-    rows, lost = compose(scenarios, policy, run.project.suite, kept, student.name, seed)
-    return rows, lost, {clause_id: _counts(asdict(tally)) for clause_id, tally in tallies.items()}
+def make_shard(run_folder: str, stage_folder: str, number: int) -> None:
+    """Make one shard, whose prompts are in the stage's folder; in any process that sees the files.
+
+    LeakError where its rows hold held-out text, ShortOfRows where an endpoint stays silent: then
+    there is no shard, and another try makes it.
+    """
+    run, making = _here.get(run_folder) or _opened(run_folder, _round(run_folder))
+    folder = Path(stage_folder)
+    plan = read_record(folder / PLAN, RowPlan)
+    places = plan.places(number)
+    asked = list(zip(places, prompts_of(folder, plan, places), strict=True))
+    sentences, tallies = sentences_for(asked, making, run.store)
+    found = make_rows(asked, making, run.store, sentences)
+    rows = [each.row for each in found if each.row]
+    pairs = [pair for each in found for pair in each.pairs if isinstance(pair, PreferencePair)]
+    require_no_leak([*rows, *pairs], held_out(run.project.suite), run.cases().embed)
+    write_shard(folder, number, rows, pairs, tally(asked, found, tallies))
 
 
-def _revised(run: Run, policy: Policy) -> Rows:
-    """Critique and revision by a capable model; rows whose revision a clause refuses are lost."""
-    scenarios = run.project.suite.split("develop")
-    responder = Condition("responder", run.model("responder"))
-    answers = run.answer(scenarios, responder, seed=run.seed("generate"))
-    critic_model = ModelCritic(
+def making_of(run: Run) -> RowMaking:
+    """What the rows of a run are made with."""
+    policy, student = refined_policy(run), run.student()
+    critic = _critic(run) if run.settings.models.critic else None
+    plain = run.model("responder") if critic else student
+    length = run.training.settings("sft", count_parameters(student.folder)).get("max_length")
+    return RowMaking(
+        policy=policy,
+        suite=run.project.suite,
+        by=run.yardstick(run.project.policy),
+        own=Condition("own", plain),
+        prompted=Condition("refined", run.model("responder"), preamble(policy)),
+        student=Condition("student", student),
+        critic=critic,
+        sampling=run.settings.sampling,
+        seed=run.seed("generate"),
+        data=run.settings.data,
+        longest=int(length.value) if length and length.value else 0,
+    )
+
+
+def _critic(run: Run) -> ModelCritic:
+    return ModelCritic(
         run.model("critic"),
-        run.store,
         requests(run, "data", "release"),
         cases=run.cases(),
         definitions=run.project.policy.definitions,
     )
-    revisions, lost = revise_all(scenarios, answers, policy, critic_model)
-    final = [
-        answer.model_copy(update={"text": revisions[answer.scenario_id][-1].text, "finished": True})
-        for answer in answers
-        if revisions.get(answer.scenario_id)
-    ]
-    violated = {
-        v.scenario_id: v.clause_id for v in run.judge(run.project.policy, scenarios, final) if v.outcome == "violated"
-    }
-    by_id = {scenario.id: scenario for scenario in scenarios}
-    critic, rows = run.settings.models.critic, []
-    for answer in final:
-        if answer.scenario_id in violated:
-            reason = f"the revision breaks {violated[answer.scenario_id]}"
-            lost[reason] = lost.get(reason, 0) + 1
-        else:
-            scenario = by_id[answer.scenario_id]
-            rows.append(
-                demonstration(scenario, answer.text, policy, critic, "critique and revision", run.seed("generate"))
-            )
-    return rows, lost, {}
 
 
-def _counts(tally: dict[str, object]) -> dict[str, int]:
-    return {key: value for key, value in tally.items() if isinstance(value, int)}
+@contextmanager
+def _shared(run: Run) -> Iterator[RowMaking]:
+    """Within this block, shards of the run that this process makes are made with what is open here."""
+    making = making_of(run)
+    _here[str(run.folder)] = run, making
+    try:
+        yield making
+    finally:
+        del _here[str(run.folder)]
+
+
+@lru_cache(maxsize=1)
+def _opened(run_folder: str, number: int) -> tuple[Run, RowMaking]:
+    """The same in a worker's process, once for a run and round; no model is greeted, which would be a call each."""
+    run = replace(run_in(Path(run_folder)), greet=False)
+    return run, making_of(run)
+
+
+def _round(run_folder: str) -> int:
+    return len(list((Path(run_folder) / "rounds").glob("*")))
+
+
+def _at_once(making: RowMaking) -> int:
+    """How many shards are under way in this process: two where no model of them works in it."""
+    model = making.critic.model if making.critic else making.own.model
+    return 2 if is_remote(model.name) and is_remote(making.own.model.name) else 1
+
+
+def _writers(plan: RowPlan, making: RowMaking) -> dict[str, str]:
+    """The models that wrote rows, by role."""
+    found: dict[str, LanguageModel] = (
+        {"responder": making.prompted.model} if {"revise", "distil"} & set(plan.ways) else {}
+    )
+    if making.critic and "revise" in plan.ways:
+        found["critic"] = making.critic.model
+    if plan.retained or "compose" in plan.ways:
+        found["student"] = making.student.model
+    return {role: model_name(model.name) for role, model in found.items()}

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from prefect_ratify.errors import readable
 from prefect_ratify.flows.pages import signed_points
+from prefect_ratify.markdown_text import escaped, table
 from prefect_ratify.scenarios.statistics import Interval
 
-
-def escaped(text: str) -> str:
-    """Foreign text for a Markdown table: no markup of its own, no line breaks, no HTML."""
-    flat = " ".join(readable(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", flat)
+__all__ = ["escaped", "listing", "percent", "points", "table"]
 
 
 def percent(interval: Interval) -> str:
@@ -34,9 +29,3 @@ def points(interval: Interval) -> str:
 def listing(sentences: Iterable[str]) -> str:
     """Foreign sentences as a list."""
     return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; its cells are Markdown already."""
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

@@ -10,13 +10,14 @@ far less.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow, runtime, task
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from prefect_ratify.errors import ChangesRequested, Rejected
+from prefect_ratify.errors import ChangesRequested, Collapsed, Rejected
 from prefect_ratify.flows import compare, generate, prototype, refine, regress, train
 from prefect_ratify.flows.asking import refuse_a_second
 from prefect_ratify.flows.gates import gate, go_back, is_unattended, require_approval
@@ -24,6 +25,8 @@ from prefect_ratify.flows.project import Settings
 from prefect_ratify.flows.report import write_report
 from prefect_ratify.flows.run_folder import UNATTENDED, Run, alone, finish_putting_aside, open_run, run_stage
 from prefect_ratify.flows.serving import publish_report
+from prefect_ratify.flows.sharding import engine_named
+from prefect_ratify.flows.training_deployment import COLLAPSED, GATES_BEFORE, require_deployment, train_elsewhere
 from prefect_ratify.progress import say
 
 FLOW = "policy-to-model"
@@ -40,7 +43,7 @@ APPROVED_BEFORE = {
     "refine": ("draft",),
     "regress": ("draft",),
     "generate": ("policy",),
-    "train": ("policy", "data"),
+    "train": GATES_BEFORE,
     "compare": ("policy", "data"),
     "release": ("policy", "data"),
 }
@@ -52,13 +55,26 @@ def run_name() -> str:
 
 
 @flow(name=FLOW, flow_run_name=run_name, log_prints=False)
-def policy_to_model(project: str, settings: Settings | None = None, fresh: bool = False) -> str | State[str]:
+def policy_to_model(
+    project: str,
+    settings: Settings | None = None,
+    fresh: bool = False,
+    task_runner: str = "threads",
+    train_on: str = "",
+) -> str | State[str]:
     """Carry the policy in the folder `project` to a finetuned model; returns the run's folder.
 
-    Finished stages of a run with the same inputs are not run again; `fresh` starts a new run.
+    Finished stages of a run with the same inputs are not run again; `fresh` starts a new run. The
+    shards of the data stage are made by `task_runner`, which changes nothing in them; the deployment
+    `train_on` of `train_model` trains, where one is named. A model that falls apart in training ends
+    the run as *Collapsed*.
     People who ask for changes at a gate send it back; people who reject end it, as *Rejected*.
     """
-    run = open_run(Path(project), settings or Settings(), fresh=fresh, flow_run=str(runtime.flow_run.id or ""))
+    engine_named(task_runner)  # before anything is begun
+    if train_on:
+        require_deployment(train_on)
+    opened = open_run(Path(project), settings or Settings(), fresh=fresh, flow_run=str(runtime.flow_run.id or ""))
+    run = replace(opened, task_runner=task_runner, train_on=train_on)
     with alone(run):
         refuse_a_second(run)
         (run.folder / UNATTENDED).touch() if is_unattended() else (run.folder / UNATTENDED).unlink(missing_ok=True)
@@ -70,6 +86,8 @@ def policy_to_model(project: str, settings: Settings | None = None, fresh: bool 
                 run = go_back(run, asked)
             except Rejected as refusal:
                 return Failed(name="Rejected", message=str(refusal))
+            except Collapsed as end:
+                return Failed(name=COLLAPSED, message=str(end))
 
 
 def walk(run: Run) -> str:
@@ -105,6 +123,8 @@ def stage(run: Run, name: str) -> None:
         say(f"{name}: done before, not run again")
         return
     require_approvals(run, name)
+    if name == "train" and run.train_on:
+        return train_elsewhere(run, run.train_on)
 
     # The run is not an argument of the task: Prefect would look through all that it holds.
     @task(name=name, task_run_name=name)

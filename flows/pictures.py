@@ -108,26 +108,32 @@ def marker(look: str) -> Markup:
     )
 
 
-def loss_curve(points: Sequence[tuple[float, float]]) -> Markup:
-    """Training loss by step, as a line; empty for fewer than two points."""
+def curve(name: str, points: Sequence[tuple[float, float]]) -> Markup:
+    """A number of the training by step, as a line; empty for fewer than two points."""
     if len(points) < 2:
         return Markup("")
     width, height, left, bottom = 480, 180, 40, 152
-    first, last, most = points[0][0], points[-1][0], max(loss for _, loss in points) or 1.0
+    first, last = points[0][0], points[-1][0]
+    least, most = min(0.0, *(value for _, value in points)), max(0.0, *(value for _, value in points))
+    reach = (most - least) or 1.0
     places = [
-        (left + (step - first) / ((last - first) or 1) * (width - left - 10), bottom - loss / most * (bottom - 12))
-        for step, loss in points
+        (
+            left + (step - first) / ((last - first) or 1) * (width - left - 10),
+            bottom - (value - least) / reach * (bottom - 12),
+        )
+        for step, value in points
     ]
-    spoken = f"Training loss from {points[0][1]:.2f} at step {first:.0f} to {points[-1][1]:.2f} at step {last:.0f}"
+    spoken = f"{name} from {points[0][1]:.2f} at step {first:.0f} to {points[-1][1]:.2f} at step {last:.0f}"
     return Markup(
         '<svg class="loss" viewBox="0 0 {w} {h}" role="img" aria-label="{spoken}"><title>{spoken}</title>'
         '<line class="grid" x1="{l}" x2="{w}" y1="{b}" y2="{b}"/><line class="grid" x1="{l}" x2="{w}" y1="12" y2="12"/>'
-        '<text x="34" y="16" text-anchor="end">{most:.1f}</text><text x="34" y="{zero}" text-anchor="end">0</text>'
+        '<text x="34" y="16" text-anchor="end">{most:.1f}</text>'
+        '<text x="34" y="{zero}" text-anchor="end">{least:.1f}</text>'
         '<text x="{l}" y="172">step {first:.0f}</text><text x="{end}" y="172" text-anchor="end">step {last:.0f}</text>'
         '<polyline points="{line}"/></svg>'
     ).format(
-        w=width, h=height, l=left, b=bottom, zero=bottom + 4, end=width - 10, spoken=spoken, most=most, first=first,
-        last=last, line=" ".join(f"{x:.1f},{y:.1f}" for x, y in places),
+        w=width, h=height, l=left, b=bottom, zero=bottom + 4, end=width - 10, spoken=spoken, most=most, least=least,
+        first=first, last=last, line=" ".join(f"{x:.1f},{y:.1f}" for x, y in places),
     )  # fmt: skip
 
 

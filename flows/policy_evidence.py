@@ -153,10 +153,29 @@ def _proposed(run: Run) -> str:
         for new in proposals
     ]
     return (
-        "## Proposed clauses\n\nThese keep coming back. None is added unless people take it: request changes with a "
-        f"line `take {proposals[0].id}` (or `take {proposals[0].id}: the clause in your own words`) in the comment. "
+        f"## Proposed clauses\n\n{_called_for_by(proposals)} None is added unless people take it: request changes "
+        f"with a line `take {proposals[0].id}` (or `take {proposals[0].id}: the clause in your own words`) in the "
+        "comment. "
         f"To leave them, approve.\n\n{table(['', 'clause', 'why', 'seen in'], rows)}"
     )
+
+
+def contested(policy: Policy) -> str:
+    """What the group is divided on, with what people say to it, for the draft gate; empty where there is nothing."""
+    if not policy.contested:
+        return ""
+    rows = [[escaped(clause.id), escaped(clause.text), escaped("; ".join(clause.notes))] for clause in policy.contested]
+    return (
+        "## Contested clauses\n\nNot in force, and told to no model. They are offered again at the policy gate, where "
+        f"people may take them.\n\n{table(['', 'clause', 'what people say'], rows)}"
+    )
+
+
+def _called_for_by(proposals: Sequence[ProposedClause]) -> str:
+    contested = [proposal for proposal in proposals if proposal.kind == "contested"]
+    recurring = "These keep coming back." if len(contested) < len(proposals) else ""
+    divided = "On those that are seen in no scenario the group is divided." if contested else ""
+    return " ".join(part for part in (recurring, divided) if part)
 
 
 def pulling_apart(conflicts: Sequence[Conflict]) -> str:

@@ -11,8 +11,9 @@ from prefect_ratify.budget import Budget, price_of
 from prefect_ratify.errors import InputError
 from prefect_ratify.finetune.data_settings import DataSettings
 from prefect_ratify.finetune.leaks import leaked_scenario
-from prefect_ratify.finetune.training import TrainingSettings
+from prefect_ratify.finetune.training_plan import TrainingPlan
 from prefect_ratify.flows.stakeholders import Stakeholders, load_stakeholders
+from prefect_ratify.flows.training_file import TRAINING, load_training
 from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.models import is_remote
 from prefect_ratify.policy_modules.whole_policy import require_optuna
@@ -25,7 +26,7 @@ from prefect_ratify.scenarios.similarity import Embed
 from prefect_ratify.scenarios.suite import Suite, load_suite
 
 CALIBRATION = "calibration.json"
-INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml", CALIBRATION)
+INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml", CALIBRATION, TRAINING)
 
 
 class Models(Record):
@@ -68,7 +69,7 @@ class Settings(Record):
     preference_prompts: int = 28
     fewest_pairs: int = 8
     data: DataSettings = DataSettings()
-    training: TrainingSettings = TrainingSettings()
+    sft_steps: int | None = None
     scenario_limit: int = 0
 
     @property
@@ -87,6 +88,7 @@ class Project:
     precedents: tuple[Precedent, ...]
     stakeholders: Stakeholders
     calibration: Calibration = field(default_factory=Calibration)
+    training: TrainingPlan = field(default_factory=TrainingPlan)
 
     def yardstick(self, policy: Policy, judges: tuple[JudgeModel, ...], cases: Cases | None = None) -> Yardstick:
         """What answers are judged by: precedents, checks and the judge models, where there are any.
@@ -129,7 +131,8 @@ def load_project(
     parse_rules(stakeholders.regression, policy.clause_ids, folder / "stakeholders.yaml")
     precedents = load_precedents(folder / "precedents.jsonl")
     known = calibration or load_calibration(folder / CALIBRATION) or Calibration()
-    return Project(folder, policy, suite, precedents, stakeholders, known)
+    training = load_training(folder / TRAINING)
+    return Project(folder, policy, suite, precedents, stakeholders, known, training)
 
 
 def limited(suite: Suite, limit: int) -> Suite:
@@ -170,7 +173,7 @@ def require_ready(project: Project) -> None:
 
 
 def require_usable(settings: Settings, policy: Policy) -> None:
-    """InputError where refinement could not be done as the settings want it."""
+    """InputError where refinement, or making rows, could not be done as the settings want it."""
     models = settings.models
     if settings.refine_with == "miprov2" and not models.refiner:
         raise InputError("MIPROv2 needs a model that writes wordings", "give --refiner MODEL")
@@ -181,6 +184,8 @@ def require_usable(settings: Settings, policy: Policy) -> None:
             "policy.md has a section '## Wording': models are told that, and refining clauses would change nothing",
             "take the section out, or give --refine-with miprov2",
         )
+    if settings.data.votes and not models.critic:
+        raise InputError("votes on pairs need a model that gives feedback", "give --critic MODEL")
     names = [models.responder, models.refiner, *models.judge.split(",")]
     for name in names if settings.refine_dollars is not None else ():
         if is_remote(name.strip()) and price_of(name.strip()) is None:
@@ -191,4 +196,5 @@ def run_digest(project: Project, settings: Settings) -> str:
     """The digest of all that a run's results depend on."""
     audits = {clause_id: check.source for clause_id, check in project.suite.audits.items()}
     barred = sorted(project.calibration.barred(project.policy))
-    return digest([project.policy, project.suite.digest, audits, project.precedents, barred, settings])
+    told = [project.training, settings]
+    return digest([project.policy, project.suite.digest, audits, project.precedents, barred, *told])

@@ -17,7 +17,7 @@ from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.policy import polarity_of
 from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, is_one_clause
 from prefect_ratify.policy_modules.proposing import ProposedClause
-from prefect_ratify.records import Clause, LedgerEntry, Scenario
+from prefect_ratify.records import Clause, LedgerEntry, Policy, Scenario, digest
 from prefect_ratify.store import read_records
 
 if TYPE_CHECKING:
@@ -65,6 +65,22 @@ def taken(run_folder: Path) -> list[tuple[Clause, ProposedClause]]:
     return list(found.values())
 
 
+def contested_proposals(policy: Policy) -> list[ProposedClause]:
+    """The policy's contested clauses, as clauses to take or leave; those that were taken stand in it already."""
+    offered = [
+        ProposedClause(
+            id=f"p-{digest(['contested', clause.id])[:6]}",
+            kind="contested",
+            text=clause.text,
+            why="; ".join(clause.notes) or "the group is divided on it",
+            scenario_ids=(),
+            clause_ids=(),
+        )
+        for clause in policy.contested
+    ]
+    return [proposal for proposal in offered if proposal.id not in policy.clause_ids]
+
+
 def without_takes(comments: Sequence[str]) -> tuple[str, ...]:
     """Comments without the lines that take clauses: those ask nobody to reword anything."""
     left = (_TAKE.sub("", comment).strip() for comment in comments)
@@ -99,6 +115,7 @@ def _asked_for(entry: LedgerEntry, offered: dict[str, ProposedClause]) -> list[C
         proposal = offered.get(asked["id"].lower())
         text = " ".join((asked["text"] or (proposal.text if proposal else "")).split())
         if proposal and text:
-            note = f"taken by {entry.approver} at the policy gate; proposed from {', '.join(proposal.scenario_ids)}"
+            origin = ", ".join(proposal.scenario_ids) or f"a contested clause: {proposal.why}"
+            note = f"taken by {entry.approver} at the policy gate; proposed from {origin}"
             clauses.append(Clause(id=proposal.id, text=text, polarity=polarity_of(text), notes=(note,)))
     return clauses

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect_ratify.budget import Payment
 from prefect_ratify.flows.proposed import FILE as PROPOSALS_FILE
-from prefect_ratify.flows.proposed import without_takes
+from prefect_ratify.flows.proposed import contested_proposals, without_takes
 from prefect_ratify.flows.refining import Refining, proposer, search
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.voting import requests
@@ -66,7 +66,7 @@ def refine(run: Run, folder: Path) -> None:
     write_record(folder / "policy.json", best.policy)
     write_records(folder / "lineage.jsonl", [] if choice.draft_stands else [*_lineage_before(run), *best.changes])
     write_records(folder / "refusals.jsonl", refusals)
-    write_records(folder / PROPOSALS_FILE, work.proposals(choice.verdicts))
+    write_records(folder / PROPOSALS_FILE, [*work.proposals(choice.verdicts), *contested_proposals(draft)])
     write_records(folder / CONFLICTS, conflicts([*prototyped(run), *choice.verdicts], draft.clause_ids))
     limit = work.spending.budget
     outcome = Refinement(

@@ -157,6 +157,11 @@ def _conditions(final: Final) -> dict[str, Any]:
             "audit": _by_clause(final.audit_rates, name),
             "unrelated": _by_clause(final.over_application, name),
             "expectation": _by_clause(final.expectations, name).get(EXPECTATION),
+            "evasion": {
+                found.requests.replace(" ", "_"): found.model_dump(mode="json", exclude={"condition", "requests"})
+                for found in final.evasion
+                if found.condition == name
+            },
             "account": final.accounts[name].model_dump() if name in final.accounts else None,
             "fluency": next(f.model_dump(exclude={"condition"}) for f in final.fluency if f.condition == name),
         }

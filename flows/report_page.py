@@ -17,13 +17,15 @@ from markupsafe import Markup
 from prefect_ratify import __version__
 from prefect_ratify.budget import money
 from prefect_ratify.finetune.counts import DataCounts
-from prefect_ratify.finetune.dataset import SUPERVISED, demonstrations
+from prefect_ratify.finetune.dataset import SUPERVISED
+from prefect_ratify.finetune.origins import origin
+from prefect_ratify.finetune.row_search import spread_rows
 from prefect_ratify.flows.change_map import ChangeMap, change_map
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.ledger import head_digest, read_ledger
 from prefect_ratify.flows.lineage import cost, lineages, reasons, wording
 from prefect_ratify.flows.pages import SIGNS, day, gap, gap_reach, percent, templates
-from prefect_ratify.flows.pictures import Dot, axis, lanes, loss_curve
+from prefect_ratify.flows.pictures import Dot, axis, lanes
 from prefect_ratify.flows.policy_evidence import measured
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.regress import BySplit
@@ -31,6 +33,7 @@ from prefect_ratify.flows.regression_words import findable, rows_of, verdicts_of
 from prefect_ratify.flows.report import limits
 from prefect_ratify.flows.run_folder import Run, evidence_digest
 from prefect_ratify.flows.stakeholders import GATES
+from prefect_ratify.flows.training_curves import training_steps
 from prefect_ratify.flows.voting import dissent, released, standing
 from prefect_ratify.flows.word_difference import Piece, word_difference
 from prefect_ratify.policy_modules.responder import with_examples
@@ -94,7 +97,7 @@ def page(run: Run) -> str:
     environment = templates()
     environment.globals.update(labels=LABELS, all_clauses=ALL, findable=findable)
     environment.globals.update(reasons_of=reasons, cost_of=cost, wording_of=wording, words_between=word_difference)
-    environment.globals.update(money=money)
+    environment.globals.update(money=money, origin_of=origin)
     template = environment.get_template("report.html.jinja")
     return template.render(_everything(run))
 
@@ -178,6 +181,7 @@ def _everything(run: Run) -> dict[str, Any]:
         "headline": [name for name in HEADLINE if name in names],
         "rates": _by_place(final.rates),
         "applied": _by_place(final.over_application),
+        "evasion": {(found.requests, found.condition): found for found in final.evasion},
         "expected": {r.condition: r.interval.value for r in final.expectations if r.clause_id == EXPECTATION},
         "axis": axis(),
         "pictures": _pictures(final, names, run.project.policy.clause_ids),
@@ -297,16 +301,11 @@ def _answer(run: Run, scenario: Scenario, response: Response, judged: Judged) ->
 
 def _training(run: Run) -> dict[str, Any]:
     """The training data and the steps of the training."""
-    rows = list(demonstrations(run.stage_folder("generate") / SUPERVISED))
-    log = run.stage_folder("train") / "sft" / "log.json"
-    entries: list[dict[str, Any]] = read_json(log) if log.exists() else []
-    losses = [(float(entry["step"]), float(entry["loss"])) for entry in entries if "loss" in entry]
     return {
         "counts": read_record(run.stage_folder("generate") / "counts.json", DataCounts),
-        "rows": spread(rows, SHOWN_ROWS),
+        "rows": spread_rows(run.stage_folder("generate") / SUPERVISED, SHOWN_ROWS),
         "training": read_json(run.stage_folder("train") / "training.json"),
-        "losses": losses,
-        "loss_curve": loss_curve(losses),
+        "training_steps": training_steps(run.stage_folder("train")),
     }
 
 

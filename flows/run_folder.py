@@ -22,6 +22,7 @@ from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import InputError, RatifyError
+from prefect_ratify.finetune.training_plan import TrainingPlan
 from prefect_ratify.flows.ledger import begin_ledger
 from prefect_ratify.flows.project import (
     INPUTS,
@@ -35,6 +36,7 @@ from prefect_ratify.flows.project import (
 )
 from prefect_ratify.flows.proposed import with_taken
 from prefect_ratify.flows.stakeholders import GATES
+from prefect_ratify.flows.training_file import TRAINING, require_trainable
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.local_models import LocalModel
 from prefect_ratify.policy_modules.embedding import open_embedder
@@ -73,6 +75,9 @@ class Run:
     folder: Path
     store: CallStore
     models: dict[str, LanguageModel] = field(default_factory=dict)
+    greet: bool = True  # whether a model that is opened is asked for a word, to see that it is there
+    task_runner: str = "threads"  # what makes the data stage's shards; see flows/sharding.py
+    train_on: str = ""  # the deployment that trains, where it is another; see flows/training_deployment.py
 
     def stage_folder(self, stage: str) -> Path:
         """Where a finished stage's files are."""
@@ -100,12 +105,12 @@ class Run:
     def model(self, role: str) -> LanguageModel:
         """The model of a role, opened once."""
         if role not in self.models:
-            self.models[role] = open_model(getattr(self.settings.models, role))
+            self.models[role] = open_model(getattr(self.settings.models, role), greet=self.greet)
         return self.models[role]
 
     def _judging(self, name: str) -> LanguageModel:
         if f"judge {name}" not in self.models:
-            self.models[f"judge {name}"] = open_model(name)
+            self.models[f"judge {name}"] = open_model(name, greet=self.greet)
         return self.models[f"judge {name}"]
 
     def cases(self) -> Cases:
@@ -115,6 +120,12 @@ class Run:
     @cached_property
     def _cases(self) -> Cases:
         return self.project.cases(open_embedder(self.settings.models.embedder, self.store))
+
+    @property
+    def training(self) -> TrainingPlan:
+        """How the student is trained: as training.yaml says, with at most `sft_steps` of supervised finetuning."""
+        plan, steps = self.project.training, self.settings.sft_steps
+        return plan if steps is None else plan.model_copy(update={"sft": {**plan.sft, "max_steps": steps}})
 
     def student(self) -> LocalModel:
         """The model that is trained; InputError where it is not a local one."""
@@ -203,6 +214,7 @@ def open_run(folder: Path, settings: Settings, *, fresh: bool = False, flow_run:
     if private_folder().resolve().is_relative_to(folder.resolve()):
         raise InputError("the private folder lies in the project", "set RATIFY_PRIVATE to another place", path=folder)
     run = plan_run(project, settings, fresh=fresh)
+    require_trainable(project.folder / TRAINING, project.training, lambda: run.student().folder)
     (run.folder / "inputs").mkdir(parents=True, exist_ok=True)
     for name in INPUTS:  # what a later report or trial of this run is about, whatever is edited since
         if (project.folder / name).exists():

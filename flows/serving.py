@@ -36,8 +36,11 @@ def serve(folder: Path | None, *, notify: str = "", webhook: str = "", most: int
     with prefect_server() as url, report_server() as reports:
         os.environ["PREFECT_API_URL"] = url  # for the runs' own processes
         os.environ[REPORTS_ADDRESS] = reports
+        from prefect import serve as prefect_serve
+
         from prefect_ratify.flows.automations import create_automations
         from prefect_ratify.flows.path import FLOW, policy_to_model
+        from prefect_ratify.flows.training_deployment import TRAIN_FLOW, train_model
 
         made = create_automations(notify=notify, webhook=webhook)
         page = url.removesuffix("/api")
@@ -46,12 +49,8 @@ def serve(folder: Path | None, *, notify: str = "", webhook: str = "", most: int
         if not notify and not webhook:
             say("nobody is told when a gate waits: give --notify BLOCK (slack-webhook/team, …) or --webhook URL")
         say(f"start a run at {page}/deployments, or: prefect deployment run {FLOW}/{FLOW}")
-        policy_to_model.serve(
-            name=FLOW,
-            parameters={"project": str(folder.resolve())} if folder else {},
-            limit=most,
-            print_starting_message=False,
-        )
+        path = policy_to_model.to_deployment(FLOW, parameters={"project": str(folder.resolve())} if folder else {})
+        prefect_serve(path, train_model.to_deployment(TRAIN_FLOW), limit=most, print_starting_message=False)
 
 
 def publish_report(run: Run) -> str:

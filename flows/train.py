@@ -1,48 +1,66 @@
-"""Train: supervised finetuning on the demonstrations, then DPO on pairs of the tuned model's own."""
+"""Train: TRL's stages one after another on the rows of the data stage, then on the tuned model's own answers."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from prefect_ratify.finetune.dataset import SUPERVISED, shard_name, stream_rows, write_rows
-from prefect_ratify.finetune.leaks import require_no_leak
-from prefect_ratify.finetune.preferences import prefer, turned_round
-from prefect_ratify.finetune.training import merge, train_dpo, train_sft
-from prefect_ratify.flows.refine import refined_policy
+from prefect_ratify.errors import RatifyError
+from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, count_rows, row_files, shard_name, write_rows
+from prefect_ratify.finetune.rewards import reward_row, write_reward_rows
+from prefect_ratify.finetune.training import StageSummary, Weights, stage_summary, train_stage, write_model
+from prefect_ratify.finetune.training_defaults import Stage
+from prefect_ratify.finetune.training_plan import count_parameters
+from prefect_ratify.flows.on_policy import on_policy_judged, on_policy_pairs
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.local_models import LocalModel, checkpoint_digest
 from prefect_ratify.progress import say
-from prefect_ratify.records import PreferencePair, Response, Scenario
+from prefect_ratify.records import JudgedCompletion, PreferencePair, TrainingPrompt
 from prefect_ratify.scenarios.running import Condition
-from prefect_ratify.store import write_json, write_records
+from prefect_ratify.store import write_json
+
+PROMPTS = "prompts.jsonl"  # of the data stage
+OWN_PAIRS = "preferences"  # of this stage: a folder for each round
+OWN_MODELS = "own-models"  # that answers are sampled from; removed at the end
+DONE = "training.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A train stage at work: its run, its folder, and how far the weights are."""
+
+    run: Run
+    folder: Path
+    weights: Weights
+
+    def own_model(self, name: str) -> LocalModel:
+        """The model as it is now, as one checkpoint."""
+        checkpoint = self.weights.checkpoint
+        if self.weights.adapter is not None:
+            checkpoint = self.folder / OWN_MODELS / name / "model"
+            if not checkpoint.exists():
+                write_model(self.weights, checkpoint, self.run.student().name)
+        return LocalModel("tuned", checkpoint, checkpoint_digest(checkpoint))
+
+
+MakeRows = Callable[[Training], list[Path]]
 
 
 def train(run: Run, folder: Path) -> None:
-    """Leave the merged model and the adapter; each step that is done is not done again."""
-    student, settings = run.student(), run.settings
-    shutil.rmtree(folder / "sft-model.old", ignore_errors=True)
-    tuned = folder / "sft-model"
-    rows = list(stream_rows(run.stage_folder("generate") / SUPERVISED))
-    adapter = train_sft(student.folder, rows, folder / "sft", settings.training, run.seed("train"))
-    if not tuned.exists():
-        merge(student.folder, adapter, tuned, student.name)
-    pairs = _sample_pairs(run, LocalModel("tuned", tuned, checkpoint_digest(tuned)))
-    write_records(folder / "pairs.jsonl", pairs)
-    if len(pairs) >= settings.fewest_pairs:
-        write_rows(pairs, folder / "preferences" / shard_name(0))
-        pair_rows = list(stream_rows(folder / "preferences"))
-        adapter = train_dpo(student.folder, adapter, pair_rows, folder / "dpo", settings.training, run.seed("train"))
-    else:
-        say(f"  preference training left out: {len(pairs)} pairs, at least {settings.fewest_pairs} are needed")
-    merge(student.folder, adapter, folder / "model", student.name)
-    # Half a gigabyte that only the pairs were sampled from. Renamed first: a folder that lost half
-    # of its files would be taken for the model after a kill.
-    shutil.rmtree(tuned.rename(folder / "sft-model.old"), ignore_errors=True)
-    write_json(
-        folder / "training.json", {"pairs": len(pairs), "preference_training": len(pairs) >= settings.fewest_pairs}
-    )
+    """Leave the trained model (of LoRA, the adapter too); each step that is done is not done again.
+
+    Collapsed where a model in training falls apart, RatifyError where there is nothing to train on.
+    """
+    if not (folder / DONE).exists():
+        _train(run, folder)
+    shutil.rmtree(folder / OWN_MODELS, ignore_errors=True)
+    for trained in folder.glob("*/trained"):
+        if not (trained / "adapter_config.json").exists():
+            shutil.rmtree(trained)  # a whole model on the way to the last one
 
 
 def tuned_model(run: Run) -> LocalModel:
@@ -51,21 +69,111 @@ def tuned_model(run: Run) -> LocalModel:
     return LocalModel("finetuned", folder, checkpoint_digest(folder))
 
 
-def _sample_pairs(run: Run, tuned: LocalModel) -> list[PreferencePair]:
-    """Pairs of the tuned model's own answers: to scenarios, which should uphold the clauses, and
-    to unrelated requests, which should not show them."""
-    draft, policy, suite, settings = run.project.policy, refined_policy(run), run.project.suite, run.settings
+def _train(run: Run, folder: Path) -> None:
+    student, plan = run.student(), run.training
+    at, done = Training(run, folder, Weights(student.folder)), dict[str, StageSummary]()
+    for name, stage, make_rows in _steps(run):
+        files = make_rows(at)
+        if files:
+            trained = train_stage(
+                stage,
+                at.weights,
+                files,
+                folder / name,
+                plan,
+                run.seed("train"),
+                prompts=_prompts(run),
+                before=_answers_before(run),
+            )
+            at, done[name] = Training(run, folder, trained), stage_summary(folder / name)
+    if not done:
+        raise RatifyError("nothing was trained, for want of rows: make more of them, or change the stages")
+    write_model(at.weights, folder / "model", student.name)
+    pairs = [count_rows(path) for path in sorted((folder / OWN_PAIRS).glob("*"))]
+    account = {
+        "steps": {name: summary.model_dump(mode="json") for name, summary in done.items()},
+        "pairs": sum(pairs) or count_rows(run.stage_folder("generate") / PREFERENCES),
+        "preference_training": any(summary.stage == "dpo" for summary in done.values()),
+    }
+    write_json(folder / DONE, account)
 
-    def answer(scenarios: Sequence[Scenario]) -> list[Response]:
-        samples = settings.preference_samples
-        return run.answer(scenarios, Condition("tuned", tuned), samples=samples, seed=settings.seed + 1)
 
-    most = settings.preference_prompts
-    scenarios, unrelated = suite.split("develop")[:most], suite.unrelated_split("develop")[:most]
-    answers, off_topic = answer(scenarios), answer(unrelated)
-    # A length limit, say, has no worked examples: any short answer keeps it, and may.
-    shown = [v for v in run.judge_everywhere(draft, unrelated, off_topic) if suite.guide(v.clause_id).examples]
-    pairs = prefer(scenarios, answers, run.judge(draft, scenarios, answers), policy, settings.seed)
-    pairs += prefer(unrelated, off_topic, turned_round(shown), policy, settings.seed)
-    require_no_leak(pairs, suite.split("held_out") + suite.unrelated_split("held_out"))
-    return pairs
+def _steps(run: Run) -> list[tuple[str, Stage, MakeRows]]:
+    """What is trained, in order: a name, the stage, and what finds its rows."""
+    stages, rounds = run.training.steps(count_parameters(run.student().folder))
+    own = [(f"own-answers-{number}", number) for number in range(1, rounds + 1)]
+    return [
+        *((stage, stage, _ROWS[stage]) for stage in stages),
+        *((name, "dpo", partial(_own_pairs, number=number)) for name, number in own),
+    ]
+
+
+def _prompts(run: Run) -> list[list[dict[str, str]]]:
+    """The chats by which a model in training is watched."""
+    return [[m.model_dump() for m in scenario.messages] for scenario in run.project.suite.split("develop")]
+
+
+def _answers_before(run: Run) -> list[str]:
+    """The student's plain answers, where the prototype stage has paid for them; else the training asks for some."""
+    if run.settings.models.responder != run.settings.models.student:
+        return []
+    return [found.text for found in run.answer(run.project.suite.split("develop"), Condition("base", run.student()))]
+
+
+def _demonstrations(at: Training) -> list[Path]:
+    return row_files(at.run.stage_folder("generate") / SUPERVISED)
+
+
+def _pairs(at: Training) -> list[Path]:
+    """The data stage's pairs."""
+    return _if_enough(at.run, at.run.stage_folder("generate") / PREFERENCES, "preference training")
+
+
+def _own_pairs(at: Training, number: int) -> list[Path]:
+    """Pairs of the model's own answers as it is now."""
+    folder = at.folder / OWN_PAIRS / f"round-{number}"
+    _once(folder, lambda: on_policy_pairs(at.run, at.own_model(f"round-{number}"), number))
+    return _if_enough(at.run, folder, f"preference training on own answers (round {number})")
+
+
+def _judged(at: Training) -> list[Path]:
+    """The model's own answers as it is now, with whether each keeps its clauses."""
+    folder = at.folder / "judged"
+    _once(folder, lambda: on_policy_judged(at.run, at.own_model("judged"), 1))
+    return _if_enough(at.run, folder, "training on verdicts")
+
+
+def _rewarded(at: Training) -> list[Path]:
+    """The data stage's prompts with the checks that answers should meet."""
+    path = at.folder / "prompts" / shard_name(0)
+    if not path.exists() and not write_reward_rows(_reward_rows(at.run), path):
+        raise RatifyError("grpo has nothing to reward: no scenario touches a clause that has a check")
+    return [path]
+
+
+_ROWS: dict[Stage, MakeRows] = {"sft": _demonstrations, "dpo": _pairs, "kto": _judged, "grpo": _rewarded}
+
+
+def _reward_rows(run: Run) -> Iterator[dict[str, Any]]:
+    suite = run.project.suite
+    checks = {clause_id: guide.check for clause_id, guide in suite.guides.items() if guide.check is not None}
+    shown = [clause_id for clause_id in checks if suite.guide(clause_id).examples]
+    with (run.stage_folder("generate") / PROMPTS).open(encoding="utf-8") as lines:
+        for line in lines:
+            row = reward_row(TrainingPrompt.model_validate_json(line), checks, shown)
+            if row is not None:
+                yield row
+
+
+def _once(folder: Path, make: Callable[[], Sequence[PreferencePair | JudgedCompletion]]) -> None:
+    """Write rows that are not there yet."""
+    if not folder.exists():
+        write_rows(make(), folder / shard_name(0))
+
+
+def _if_enough(run: Run, folder: Path, what: str) -> list[Path]:
+    count, fewest = count_rows(folder), run.settings.fewest_pairs
+    if count < fewest:
+        say(f"  {what} left out: {count} rows, at least {fewest} are needed")
+        return []
+    return row_files(folder)

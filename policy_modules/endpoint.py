@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,16 +30,16 @@ REFUSALS = {400: "BadRequestError", 401: "AuthenticationError", 403: "Permission
 async def connect(url: str, model: str, key: str) -> AsyncIterator[Answer]:
     """Answers of the model `model` at `<url>/chat/completions`.
 
-    Nobody knows whether such an endpoint holds answers to a schema: it is asked to, and once it
-    has refused, no more over this connection.
+    Nobody knows whether such an endpoint holds answers to a schema, or gives log-probabilities: it
+    is asked to, and once it has refused, no more over this connection.
     """
     import aiohttp
 
     async def answer(call: Call) -> Completion:
-        with_schema = await schemas.asked_for(call)
+        sent = [extra for extra in extras if await extra.asked_for(call)]
         status, body = 0, b""
         try:
-            async with session.post(address, json=_request(model, call, with_schema)) as reply:
+            async with session.post(address, json=_request(model, call, sent)) as reply:
                 body = await reply.read()
                 status = reply.status
         except TimeoutError:
@@ -49,17 +49,18 @@ async def connect(url: str, model: str, key: str) -> AsyncIterator[Answer]:
         except (aiohttp.ClientError, OSError):
             raise Transient("ConnectionError") from None
         finally:
-            again = schemas.heard(call, status, body, with_schema)
+            blamed = _blamed(sent, call, status, body)
+            again = [extra for extra in extras if extra.heard(call, status, extra in sent, extra in blamed)]
         if again:
-            raise Transient("SchemaRefusedError", 0.0)  # sent again by the asker, whose budget counts both
+            raise Transient(again[0].refusal, 0.0)  # sent again by the asker, whose budget counts both
         if status in PASSING or status >= 500:
             wait = seconds_asked_for(reply.headers.get("Retry-After", ""))
             raise Transient(PASSING.get(status, "ServerError"), wait)
         if status != 200:
             return Completion(error=REFUSALS.get(status, "RefusedError"), finished=False)
-        return _read(body)
+        return _read(body, call.top_logprobs)
 
-    schemas = _Schemas()
+    extras = (_Extra("SchemaRefusedError", _format), _Extra("LogprobsRefusedError", _logprobs))
     address = f"{url.rstrip('/')}/chat/completions"
     # How many calls there are at once is the asker's to say.
     async with aiohttp.ClientSession(
@@ -70,22 +71,24 @@ async def connect(url: str, model: str, key: str) -> AsyncIterator[Answer]:
         yield answer
 
 
-class _Schemas:
-    """Whether an endpoint holds answers to a schema, which the first call that has one finds out.
+class _Extra:
+    """Whether an endpoint takes an extra field of a request, which the first call that has it finds out.
 
-    Where that is refused, it is sent again without, to tell the schema from other causes. Other
-    calls wait for the refusal, as long as one may take: one call in all is sent twice.
+    Where that is refused, it is sent again without, to tell the field from other causes. Other
+    calls wait for the refusal, as long as one may take: one call in all is sent twice. `fields`
+    gives a call's extra fields of the request, none where it does without.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: str, fields: Callable[[Call], dict[str, Any]]) -> None:
+        self.refusal, self.fields = refusal, fields
         self.taken: bool | None = None
         self.trial: Call | None = None
-        self.refused = False  # the trial, with its schema
+        self.refused = False  # the trial, with its field
         self.news = asyncio.Event()
 
     async def asked_for(self, call: Call) -> bool:
-        """Whether to send a call with its schema."""
-        if not call.response_schema:
+        """Whether to send a call with its field."""
+        if not self.fields(call):
             return False
         while self.taken is None and self.trial not in (None, call) and not self.refused:
             try:
@@ -97,12 +100,11 @@ class _Schemas:
         self.trial = self.trial or call
         return not self.refused
 
-    def heard(self, call: Call, status: int, body: bytes, with_schema: bool) -> bool:
-        """Learn from what came of a call (status 0: nothing did); whether to send it again, without its schema."""
-        disliked = status in DISLIKED or (status not in (0, 200) and b"response_format" in body)
-        again, on_trial = with_schema and disliked and not self.taken, call == self.trial
-        if status == 200 and (with_schema or on_trial):
-            self.taken = with_schema
+    def heard(self, call: Call, status: int, sent: bool, blamed: bool) -> bool:
+        """Learn from what came of a call (status 0: nothing did); whether to send it again, without its field."""
+        again, on_trial = blamed and not self.taken, call == self.trial
+        if status == 200 and (sent or on_trial):
+            self.taken = sent
         if on_trial:
             self.trial, self.refused = (call, True) if again else (None, False)
         self.news.set()  # who waits looks again
@@ -128,24 +130,42 @@ def storable(text: str | None) -> str:
     return (text or "").strip().encode(errors="replace").decode()
 
 
-def _request(model: str, call: Call, with_schema: bool) -> dict[str, Any]:
-    held = {"response_format": _format(call.response_schema)} if with_schema else {}
-    return {
+def _request(model: str, call: Call, sent: Sequence[_Extra]) -> dict[str, Any]:
+    request = {
         "model": model,
         "messages": [{"role": message.role, "content": message.content} for message in call.messages],
         "temperature": call.sampling.temperature,
         "max_tokens": call.sampling.max_tokens,
         "seed": call.seed % 2**31,  # what every server takes
-        **held,
     }
+    for extra in sent:
+        request |= extra.fields(call)
+    return request
+
+
+def _blamed(sent: Sequence[_Extra], call: Call, status: int, body: bytes) -> Sequence[_Extra]:
+    """The extra fields that a refusal is about: those that it names, or else any that were sent."""
+    if status in (0, 200):
+        return ()
+    named = [extra for extra in sent if any(name.encode() in body for name in extra.fields(call))]
+    return named or (sent if status in DISLIKED else ())
+
+
+def _format(call: Call) -> dict[str, Any]:
+    return _held_to(call.response_schema) if call.response_schema else {}
 
 
 @lru_cache
-def _format(schema: str) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": json.loads(schema)}}
+def _held_to(schema: str) -> dict[str, Any]:
+    answer = {"name": "answer", "strict": True, "schema": json.loads(schema)}
+    return {"response_format": {"type": "json_schema", "json_schema": answer}}
 
 
-def _read(body: bytes) -> Completion:
+def _logprobs(call: Call) -> dict[str, Any]:
+    return {"logprobs": True, "top_logprobs": call.top_logprobs} if call.top_logprobs else {}
+
+
+def _read(body: bytes, top_logprobs: int = 0) -> Completion:
     try:
         answer = json.loads(body)
         choice, usage = answer["choices"][0], answer.get("usage") or {}
@@ -154,6 +174,22 @@ def _read(body: bytes) -> Completion:
             finished=choice.get("finish_reason") != "length",
             tokens_read=int(usage.get("prompt_tokens") or 0),
             tokens_written=int(usage.get("completion_tokens") or 0),
+            alternatives=_alternatives(choice.get("logprobs"), top_logprobs),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
         raise Transient("UnreadableAnswerError") from None
+
+
+def _alternatives(logprobs: Any, most: int) -> dict[str, float]:
+    """The alternatives to the first token with a letter or digit; none where the answer holds nothing of the kind."""
+    try:
+        place = next(place for place in logprobs["content"] if any(map(str.isalnum, place["token"])))
+        found = [(str(each["token"]), float(each["logprob"])) for each in place["top_logprobs"][:most]]
+    except (StopIteration, KeyError, TypeError, ValueError, OverflowError):
+        return {}
+    # Rounding takes some above 0, and a token may be half of a surrogate pair.
+    return {
+        token.encode(errors="replace").decode(): round(min(logprob, 0.0), 6)
+        for token, logprob in reversed(found)  # of two that look alike, the likelier is kept
+        if math.isfinite(logprob)
+    }

@@ -83,23 +83,9 @@ class RemoteModel:
 
     def require_answer(self) -> None:
         """InputError, in one line, where the model cannot be reached, or does not exist."""
-        hello = Call(
-            messages=(Message(role="user", content="Say yes."),),
-            sampling=Sampling(temperature=0.0, max_tokens=16),
-            seed=0,
-        )
-
-        async def say_hello() -> Completion:
-            async with self.connect(Meter("", 1)) as answer:
-                return await answer(hello)
-
-        try:
-            said = run(say_hello()).error
-        except Transient as failure:
-            said = failure.kind
-        if said:
+        if why := why_silent(self):
             place = f" at {self.api_base}" if self.api_base else ""
-            raise InputError(f"the model {self.name!r} does not answer{place} ({said})", HINT)
+            raise InputError(f"the model {self.name!r} does not answer{place} ({why})", HINT)
 
     @cached_property
     def _dspy(self) -> Any:
@@ -145,6 +131,24 @@ class RemoteModel:
         )
 
 
+def why_silent(model: LanguageModel) -> str:
+    """The class of the failure where a model does not answer; empty where it does, as one call of a word shows."""
+    hello = Call(
+        messages=(Message(role="user", content="Say yes."),),
+        sampling=Sampling(temperature=0.0, max_tokens=16),
+        seed=0,
+    )
+
+    async def say_hello() -> Completion:
+        async with model.connect(Meter("", 1)) as answer:
+            return await answer(hello)
+
+    try:
+        return run(say_hello()).error
+    except Transient as failure:
+        return failure.kind
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A DSPy signature as a call to a model, and back, without DSPy's own calling, which costs much more.
@@ -164,6 +168,10 @@ class Prompt:
             for role, parts in _template(self.signature)
         )
         return Call(messages=messages, sampling=self.sampling, seed=0, response_schema=self.response_schema)
+
+    def turns(self) -> list[tuple[Any, list[str]]]:
+        """The wording: each turn's role, and its texts with the names of the inputs between them."""
+        return _template(self.signature)
 
     def read(self, text: str) -> dict[str, Any] | None:
         """The outputs that an answer gives; None where it cannot be parsed."""

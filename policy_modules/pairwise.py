@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -28,8 +28,9 @@ from prefect_ratify.scenarios.statistics import Interval, rate
 Choice = Literal["first", "second", "tie", "undecided"]
 SAMPLING = Sampling(temperature=0.0, max_tokens=400)
 NOT_KNOWN = float("nan")  # the score of a pair that says nothing of a rate
-_WORDS: dict[str, Choice] = {"first": "first", "second": "second", "tie": "tie"}
+_WORDS: Mapping[str, Choice] = {"first": "first", "second": "second", "tie": "tie"}
 _TURNED: dict[Choice, Choice] = {"first": "second", "second": "first", "tie": "tie", "undecided": "undecided"}
+_AROUND = " \t\r\n*_`\"'.,()"  # a word that stands alone
 _THINKING = re.compile(r"\A.*</think>|<think>.*\Z", re.DOTALL | re.IGNORECASE)
 _SECTION = re.compile(r"\[\[\s*##\s*choice\s*##\s*\]\](.*?)(?=\[\[\s*##|\Z)", re.DOTALL | re.IGNORECASE)
 _LINE = re.compile(r"""^[ \t*#>"'`-]*choice[ \t*"'`]*[:=](.*)$""", re.MULTILINE | re.IGNORECASE)
@@ -88,18 +89,37 @@ def prefer(
     Never fails on an answer: one that cannot be read, or did not come, is undecided.
     """
     calls = [_question(pair, *texts) for pair in pairs for texts in _orders(pair)]
-    said = [_choice(answer) for answer in store.complete(model, calls, label)]
-    return [_settled(*both) for both in zip(said[::2], said[1::2], strict=True)]
+    said = [choice_of(answer) for answer in store.complete(model, calls, label)]
+    return [settled(*both) for both in zip(said[::2], said[1::2], strict=True)]
 
 
-def read_choice(text: str) -> Choice:
-    """The choice that an answer makes: as a field, in JSON, or as its only word.
+def settled(in_order: Choice, turned: Choice) -> Preference:
+    """What both orders come to; `turned` was asked with the second response first."""
+    if "undecided" in (in_order, turned):
+        chosen: Choice = "undecided"
+    else:
+        chosen = in_order if in_order == _TURNED[turned] else "tie"
+    return Preference(chosen=chosen, in_order=in_order, turned=turned)
+
+
+def choice_of(answer: Completion, words: Mapping[str, Choice] = _WORDS) -> Choice:
+    """The choice that a completion makes; undecided where there is no answer."""
+    return "undecided" if answer.error else read_choice(answer.text, words)
+
+
+def read_choice(text: str, words: Mapping[str, Choice] = _WORDS) -> Choice:
+    """The choice that an answer makes, by one of `words`: as a field, in JSON, or as its only word.
 
     Undecided where it makes none, or two that differ, or where more than the word stands there.
     What a model thinks before its answer does not count.
     """
-    claims = {_word(claim) for claim in _claims(_THINKING.sub("", text).strip())}
+    claims = {word_of(claim, words) for claim in _claims(_THINKING.sub("", text).strip())}
     return claims.pop() if len(claims) == 1 else "undecided"
+
+
+def word_of(claim: Any, words: Mapping[str, Choice] = _WORDS) -> Choice:
+    """What a text chooses that is nothing but one of `words`, whatever its case, marks and brackets."""
+    return words.get(claim.strip(_AROUND).lower(), "undecided") if isinstance(claim, str) else "undecided"
 
 
 def labelled_pairs(items: Sequence[Item], policy: Policy, scenarios: Sequence[Scenario]) -> list[ResponsePair]:
@@ -172,10 +192,6 @@ def _prompt() -> Prompt:
     return Prompt(PreferResponse, SAMPLING)
 
 
-def _choice(answer: Completion) -> Choice:
-    return "undecided" if answer.error else read_choice(answer.text)
-
-
 def _claims(answer: str) -> list[Any]:
     """Every place at which an answer says what it chooses; the whole of it where there is none."""
     start, end = answer.find("{"), answer.rfind("}") + 1
@@ -195,18 +211,6 @@ def _in_json(text: str) -> list[Any]:
     except (ValueError, RecursionError):
         return []
     return claims
-
-
-def _word(claim: Any) -> Choice:
-    return _WORDS.get(claim.strip(" \t\r\n*_`\"'.,").lower(), "undecided") if isinstance(claim, str) else "undecided"
-
-
-def _settled(in_order: Choice, turned: Choice) -> Preference:
-    if "undecided" in (in_order, turned):
-        chosen: Choice = "undecided"
-    else:
-        chosen = in_order if in_order == _TURNED[turned] else "tie"
-    return Preference(chosen=chosen, in_order=in_order, turned=turned)
 
 
 def _longer(pair: ResponsePair) -> Choice | None:

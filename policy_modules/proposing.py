@@ -22,7 +22,7 @@ from prefect_ratify.policy_modules.responder import definitions_text
 from prefect_ratify.records import Call, Completion, Policy, Record, Sampling, Scenario, Verdict, digest
 from prefect_ratify.scenarios.grouping import Embed, Vectors, groups, overlap, telling_words, tf_idf
 
-Kind = Literal["uncovered", "failures"]
+Kind = Literal["uncovered", "failures", "contested"]
 SAMPLING = Sampling(temperature=0.0, max_tokens=400)
 FEWEST_SCENARIOS = 3  # that recur
 MOST_PROPOSALS = 5
@@ -40,7 +40,8 @@ class ProposedClause(Record):
     `text` is empty where nobody worded it: no model was asked, it had no answer, or its wording was
     refused; `why` says which, and what the scenarios have in common. `clause_ids` are the present
     clauses that they violate, most often violated first, or touch. The id is of the evidence, so
-    that the same group has the same one however it is worded.
+    that the same group has the same one however it is worded. A contested clause of the draft has no
+    scenarios: what people say to it is the `why`.
     """
 
     id: str

@@ -47,7 +47,18 @@ def parser() -> argparse.ArgumentParser:
         choices=["clauses", "gepa", "miprov2"],
         help="clause by clause (default), the same by GEPA, or the policy as a whole by DSPy's MIPROv2",
     )
+    run.add_argument(
+        "--task-runner",
+        default="threads",
+        metavar="threads|dask|ray[:ADDRESS]",
+        help="what makes the shards of training rows: this process (default), or Dask's or Ray's workers, here or at "
+        "the address of a cluster",
+    )
+    _add_data(run)
     run.add_argument("--sft-steps", type=_positive, help="at most so many steps of supervised finetuning")
+    run.add_argument(
+        "--train-on", default="", metavar="DEPLOYMENT", help="train there (train-model/NAME), on a worker with a GPU"
+    )
     _add_models(run)
     run.set_defaults(command="run")
 
@@ -110,6 +121,18 @@ def parser() -> argparse.ArgumentParser:
     scenarios.add_argument("--to", dest="folder", type=Path, required=True, metavar="PROJECT")
     scenarios.add_argument("--format", choices=["csv", "jsonl", "dataset", "inspect", "promptfoo"], default=None)
     scenarios.set_defaults(command="import_scenarios")
+    votes = kinds.add_parser("votes", help="a draft policy from what many people voted on (a Polis export)")
+    votes.add_argument("source", type=Path, metavar="FOLDER")
+    votes.add_argument("--to", dest="folder", type=Path, required=True, metavar="PROJECT")
+    votes.add_argument("--top", type=_positive, default=20, metavar="N", help="at most so many clauses (default: 20)")
+    votes.add_argument(
+        "--groups",
+        choices=["file", "2", "3", "4", "5"],
+        default="",
+        help="the file's own opinion groups, or so many (default: as many as the file names, or by the silhouette)",
+    )
+    votes.add_argument("--replace", action="store_true", help="write policy.md anew; the former one is kept")
+    votes.set_defaults(command="import_votes")
 
     exporting = commands.add_parser("export", help="write a suite for another tool")
     tools = exporting.add_subparsers(required=True, metavar="TOOL")
@@ -118,6 +141,13 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("target", type=Path, metavar="FILE.py")
     inspect.add_argument("--split", choices=["develop", "held_out", "all"], default="held_out")
     inspect.set_defaults(command="export_inspect")
+    gguf = tools.add_parser("gguf", help="the finetuned model as one file for llama.cpp and Ollama")
+    gguf.add_argument("folder", type=Path)
+    gguf.add_argument("target", type=Path, metavar="FILE.gguf")
+    gguf.add_argument("--source", type=Path, metavar="FILE.gguf", help="a GGUF of the base model, for its tokenizer")
+    gguf.add_argument("--float", dest="weights", choices=["f16", "f32"], default="f16", help="(default: f16)")
+    gguf.add_argument("--run", default="", help="which run (default: the last)")
+    gguf.set_defaults(command="export_gguf")
 
     approve = commands.add_parser("approve", help="answer the gate that a run waits at")
     approve.add_argument("folder", type=Path)
@@ -153,6 +183,27 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--head", default="", help="a published digest that the ledger must end in")
     verify.set_defaults(command="verify")
 
+    trace = commands.add_parser("trace", help="from a training row to its clauses and people, or from a clause to rows")
+    trace.add_argument("folder", type=Path)
+    trace.add_argument("what", metavar="ROW-OR-CLAUSE", help="a row's id or its first digits, or a clause's id")
+    trace.add_argument("--run", default="", help="which run (default: the last)")
+    trace.add_argument("--limit", type=_positive, default=20, help="of a clause, list so many rows (default: 20)")
+    trace.add_argument("--json", action="store_true", help="for machines")
+    trace.set_defaults(command="trace")
+
+    handing = commands.add_parser("handoff", help="put approved training data into a folder for TRL elsewhere")
+    handing.add_argument("folder", type=Path)
+    handing.add_argument("--to", dest="target", type=Path, required=True, metavar="FOLDER")
+    handing.add_argument("--base", default="", metavar="NAME", help="the base model there: a name, or a whole path")
+    handing.add_argument("--run", default="", help="which run (default: the last)")
+    handing.set_defaults(command="handoff")
+
+    adopting = commands.add_parser("adopt", help="take a model that was trained in a handoff folder into its run")
+    adopting.add_argument("folder", type=Path)
+    adopting.add_argument("source", type=Path, metavar="FOLDER", help="the handoff folder, with its output")
+    adopting.add_argument("--run", default="", help="which run (default: the last)")
+    adopting.set_defaults(command="adopt")
+
     report = commands.add_parser("report", help="write the HTML report of the last run")
     report.add_argument("folder", type=Path)
     report.set_defaults(command="report")
@@ -179,6 +230,27 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser, role: str) -> None:
     action = "append" if role == "judge" else "store"
     parser.add_argument(f"--{role}", action=action, metavar="MODEL", help=f"the model that {ROLES[role]}")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """What training rows are made; see DataSettings."""
+    for name, text in (
+        ("variations", "prompts made of each development scenario beside itself (default: none)"),
+        ("answers", "rows made of each prompt (default: 1)"),
+        ("rounds", "critiques and revisions of each answer (default: one for each clause that it touches)"),
+        ("best-of", "answers with the policy as prompt, of which the best is distilled (default: 4)"),
+        ("votes", "clauses by which the critic prefers one of two own answers (default: no such pairs)"),
+        ("shard-rows", "rows made and written together (default: 250)"),
+    ):
+        parser.add_argument(f"--{name}", type=_positive, metavar="N", help=text)
+    parser.add_argument(
+        "--data-by",
+        dest="method",
+        choices=["revise", "distil", "both"],
+        help="critique and revision (default; without a critic, composed sentences), or distillation of the policy",
+    )
+    retain = "of all rows are own answers to unrelated requests (default: one row for each request)"
+    parser.add_argument("--retain", type=_share, metavar="SHARE", help=retain)
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -214,4 +286,14 @@ def _amount(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
     return value

@@ -10,12 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect_ratify.budget import Budget, Payment, Spending
 from prefect_ratify.event_loop import run
 from prefect_ratify.language_models import Answer, LanguageModel, Transient
+from prefect_ratify.places import places_at
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion, Record, digest
 
@@ -26,6 +28,8 @@ SECONDS_BETWEEN_LOOKS = 0.01  # at a budget that has no room before a call under
 ATTEMPTS = 5
 LONGEST_WAIT = 120.0  # seconds before another try, whatever an endpoint asks for
 HOPELESS = 100  # calls that failed in a row, with all their tries: the endpoint is taken to be down
+# Failures that are about the request itself: the same request would meet them at any time.
+OF_THE_REQUEST = ("BadRequestError", "ContextWindowExceededError", "ContentPolicyViolationError", "PromptTooLong")
 NOT_RUN = "NotRun"  # the error of a call that was not sent: there was no budget, or no endpoint, for it
 
 
@@ -109,8 +113,11 @@ class CallStore:
 class Asking:
     """Calls to models in one event loop: from the store, or else within the budget and kept.
 
-    At most `at_once` calls wait for an endpoint at a time. One that failed and may pass is tried
+    At most `at_once` calls of this process wait for an endpoint at a time. One that failed and may pass is tried
     again, after as long as the endpoint asks for; meanwhile others have its place.
+
+    `silent` are the models that at last gave no answer to a call, each time that happened, unless
+    the request itself was to blame.
     """
 
     def __init__(self, store: CallStore, meter: Meter, spending: Spending | None = None) -> None:
@@ -119,9 +126,15 @@ class Asking:
         self._open = AsyncExitStack()
         self._connecting = asyncio.Lock()
         self._answers: dict[str, Answer] = {}
-        self._places: dict[str, asyncio.Semaphore] = {}
         self._asked: dict[str, asyncio.Future[Completion]] = {}
         self._failed: Counter[str] = Counter()
+        self.silent: list[LanguageModel] = []
+
+    def apart(self) -> Asking:
+        """The same, with a list `silent` of its own: for one of many pieces of work."""
+        mine = copy(self)
+        mine.silent = []
+        return mine
 
     async def __aenter__(self) -> Asking:
         await self._open.__aenter__()
@@ -132,6 +145,12 @@ class Asking:
 
     async def ask(self, model: LanguageModel, call: Call) -> Completion:
         """The answer to a call. The same call twice at the same time is one call."""
+        answer = await self._answer(model, call)
+        if answer.error and answer.error not in OF_THE_REQUEST:
+            self.silent.append(model)
+        return answer
+
+    async def _answer(self, model: LanguageModel, call: Call) -> Completion:
         key = call_key(model, call)
         if key in self._asked:
             self.meter.add(reused=1)
@@ -150,7 +169,7 @@ class Asking:
 
     async def _obtain(self, model: LanguageModel, call: Call, key: str) -> Completion:
         answer_to, failure = await self._connected(model), Transient(NOT_RUN)
-        places = self._places[model.endpoint]
+        places = places_at(model.endpoint, model.at_once)
         for attempt in range(ATTEMPTS):
             async with places:
                 if self._failed[model.endpoint] >= HOPELESS or not await self._begun(model, call):
@@ -209,7 +228,6 @@ class Asking:
         async with self._connecting:
             if model.digest not in self._answers:
                 self._answers[model.digest] = await self._open.enter_async_context(model.connect(self.meter))
-                self._places.setdefault(model.endpoint, asyncio.Semaphore(model.at_once))
         return self._answers[model.digest]
 
 

@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PYTHONWARNINGS": "ignore",
+    "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -68,20 +69,20 @@ def _machine_is_busy() -> bool:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from prefect_ratify.finetune.training import TrainingSettings
+    from prefect_ratify.finetune.data_settings import DataSettings
     from prefect_ratify.flows.project import Models, Settings
 
     given = {role: getattr(options, role) for role in ROLES if getattr(options, role, None)}
     given |= {"judge": ",".join(given["judge"])} if "judge" in given else {}
     fields: dict[str, object] = {"models": Models(**given)}
-    same = ("samples", "seed", "refine_calls", "refine_dollars", "refine_with")
+    same = ("samples", "seed", "refine_calls", "refine_dollars", "refine_with", "sft_steps")
     for name, field in (*zip(same, same, strict=True), ("limit", "scenario_limit")):
         if getattr(options, name, None) is not None:
             fields[field] = getattr(options, name)
+    data = {name: getattr(options, name, None) for name in DataSettings.model_fields}
+    fields["data"] = DataSettings(**{name: value for name, value in data.items() if value is not None})
     if getattr(options, "max_tokens", None):
         fields["sampling"] = Settings().sampling.model_copy(update={"max_tokens": options.max_tokens})
-    if getattr(options, "sft_steps", None):
-        fields["training"] = TrainingSettings(sft_max_steps=options.sft_steps)
     return Settings(**fields)  # type: ignore[arg-type]
 
 
@@ -106,6 +107,7 @@ def _init(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.codes import is_enrolled
     from prefect_ratify.flows.project import load_project
+    from prefect_ratify.flows.training_file import TRAINING, require_trainable
     from prefect_ratify.scenarios.precedents import dangling
     from prefect_ratify.scenarios.suite import misjudged
 
@@ -115,6 +117,7 @@ def _check(options: argparse.Namespace) -> int:
         print(f"ratify: {problem}", file=sys.stderr)
     if problems:
         return 2
+    require_trainable(options.folder / TRAINING, project.training)
     suite, policy = project.suite, project.policy
     wrong = misjudged(suite)
     for found in wrong:
@@ -157,7 +160,14 @@ def _try(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.running import run_path
 
-    report = run_path(options.folder, _settings(options), fresh=options.fresh, nobody_asked=options.unattended)
+    report = run_path(
+        options.folder,
+        _settings(options),
+        fresh=options.fresh,
+        nobody_asked=options.unattended,
+        task_runner=options.task_runner,
+        train_on=options.train_on,
+    )
     print(f"Report: {report}")
     return 0
 
@@ -285,10 +295,29 @@ def _import_scenarios(options: argparse.Namespace) -> int:
     return 0
 
 
+def _import_votes(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.importing_votes import import_votes
+    from prefect_ratify.flows.votes_text import told
+
+    folder, source = options.folder, options.source
+    draft = import_votes(folder, source, top=options.top, groups=options.groups, replace=options.replace)
+    print("\n".join(told(draft, source, folder)))
+    return 0
+
+
 def _export_inspect(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.exchanging import export_inspect
 
     export_inspect(options.folder, options.target, options.split)
+    return 0
+
+
+def _export_gguf(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.answering import chosen_run
+    from prefect_ratify.flows.exporting_model import export_gguf
+
+    run = chosen_run(options.folder, options.run)
+    print(export_gguf(run, options.target, options.source, options.weights))
     return 0
 
 
@@ -368,6 +397,37 @@ def _verify(options: argparse.Namespace) -> int:
     return 0
 
 
+def _trace(options: argparse.Namespace) -> int:
+    import json
+
+    from prefect_ratify.flows.answering import chosen_run
+    from prefect_ratify.flows.trace_text import show
+    from prefect_ratify.flows.tracing import trace
+
+    found = trace(chosen_run(options.folder, options.run), options.what, options.limit)
+    if options.json:
+        print(json.dumps(found.model_dump(mode="json"), indent=1))
+    else:
+        show(found)
+    return 0
+
+
+def _handoff(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.answering import chosen_run
+    from prefect_ratify.flows.handing_off import hand_off
+
+    print(hand_off(chosen_run(options.folder, options.run), options.target, options.base))
+    return 0
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows.adopting import adopt
+    from prefect_ratify.flows.answering import chosen_run
+
+    print(adopt(chosen_run(options.folder, options.run), options.source))
+    return 0
+
+
 def _report(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.project import load_project
     from prefect_ratify.flows.report import write_report
@@ -401,12 +461,17 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "label": _label,
     "calibrate": _calibrate,
     "import_scenarios": _import_scenarios,
+    "import_votes": _import_votes,
     "export_inspect": _export_inspect,
+    "export_gguf": _export_gguf,
     "approve": _approve,
     "gates": _gates,
     "enroll": _enroll,
     "serve": _serve,
     "verify": _verify,
+    "trace": _trace,
+    "handoff": _handoff,
+    "adopt": _adopt,
     "report": _report,
 }
 

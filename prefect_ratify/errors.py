@@ -4,6 +4,7 @@ RatifyError                 exit status 1: the run cannot go on, and says why
 ├── InputError              exit status 2: what the user gave is wrong; one line, with its place
 ├── LeakError               held-out text was about to be trained on
 ├── ShortOfRows             a stage could not make the rows that it was asked for
+├── Collapsed               a model in training no longer writes: it was stopped, and is not kept
 ├── LedgerError             a run's ledger is not the one that was written
 └── NotApproved             no approval covers what was about to be used
     ├── Rejected            people said no
@@ -41,6 +42,10 @@ class LeakError(RatifyError):
 
 class ShortOfRows(RatifyError):
     """Too few rows passed; the counts are in the message."""
+
+
+class Collapsed(RatifyError):
+    """A model in training repeats itself, falls silent or says the same to all; the numbers are in the message."""
 
 
 class LedgerError(RatifyError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -17,34 +17,49 @@ SECONDS_TO_KEEP = 0.1
 T = TypeVar("T")
 Jobs = SimpleQueue[Callable[[], None] | None]
 _jobs: ContextVar[Jobs] = ContextVar("jobs")
+Running = tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]
+_running: set[Running] = set()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in a thread beside this one, which does the jobs of `in_caller` meanwhile."""
     jobs: Jobs = SimpleQueue()
-    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
+    begun: Future[Running] = Future()
 
     async def watched() -> T:
         current = asyncio.current_task()
         assert current is not None
-        begun.set_result((asyncio.get_running_loop(), current))
+        running = asyncio.get_running_loop(), current
+        _running.add(running)
+        begun.set_result(running)
         _jobs.set(jobs)
         try:
             return await work
         finally:
+            _running.discard(running)
             jobs.put(None)
 
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(asyncio.run, watched())
+        done = pool.submit(copy_context().run, asyncio.run, watched())
         try:
             while (job := jobs.get()) is not None:
                 job()
         except BaseException:  # Ctrl-C, or Prefect's signal: they reach this thread alone, and the other waits for it
-            loop, current = begun.result()
-            # Not at once: answers that are on their way to be kept shall be.
-            loop.call_soon_threadsafe(lambda: loop.call_later(SECONDS_TO_KEEP, current.cancel))
+            _end(begun.result())
             raise
         return done.result()
+
+
+def end_all() -> None:
+    """End what `run` does for other threads: Ctrl-C does not reach them."""
+    for running in list(_running):
+        _end(running)
+
+
+def _end(running: Running) -> None:
+    loop, current = running
+    # Not at once: answers that are on their way to be kept shall be.
+    loop.call_soon_threadsafe(lambda: loop.call_later(SECONDS_TO_KEEP, current.cancel))
 
 
 async def in_caller(job: Callable[[], None]) -> None:

@@ -11,6 +11,9 @@
       - a note: who said it, why
       - Example: "a user's query" → "a sentence that upholds the clause"
 
+    ## Contested
+    - [id] What the group is divided on: not in force, until people take it.
+
     ## Wording
     > what a model is told instead, where an optimiser reworded the policy as a whole
 
@@ -67,6 +70,7 @@ def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
     authors: tuple[str, ...] = ()
     definitions: list[Definition] = []
     clauses: list[Clause] = []
+    contested: list[Clause] = []
     for line, block in _blocks(text):
         heading = re.match(r"^(#+)\s+(.*?)\s*#*$", block[0])
         if heading and len(heading[1]) == 1 and not title:
@@ -75,8 +79,9 @@ def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
             section = heading[2].strip().lower()
         elif section == "definitions":
             definitions.append(_definition(block, path, line))
-        elif section == "clauses":
-            clauses.append(_clause(block, path, line, [clause.id for clause in clauses]))
+        elif section in ("clauses", "contested"):
+            found = clauses if section == "clauses" else contested
+            found.append(_clause(block, path, line, [clause.id for clause in (*clauses, *contested)]))
         elif section == "wording":
             wording = f"{wording}\n\n{_wording(block, path, line)}".strip("\n")
         elif section == "context":
@@ -103,6 +108,7 @@ def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
         clauses=tuple(clauses),
         authors=authors,
         wording=wording,
+        contested=tuple(contested),
     )
 
 
@@ -117,6 +123,8 @@ def render_policy(policy: Policy) -> str:
         items = [f"- **{item.term}**: {item.text}".rstrip() for item in policy.definitions]
         parts.append("## Definitions\n\n" + "\n".join(items))
     parts.append("## Clauses\n\n" + "\n".join(render_clause(clause) for clause in policy.clauses))
+    if policy.contested:
+        parts.append("## Contested\n\n" + "\n".join(render_clause(clause) for clause in policy.contested))
     if policy.wording:
         parts.append("## Wording\n\n" + "\n".join(f"> {line}".rstrip() for line in policy.wording.split("\n")))
     return "\n\n".join(parts) + "\n"

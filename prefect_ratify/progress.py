@@ -8,17 +8,34 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TextIO
 
 from prefect_ratify.budget import Spending, money
 
 SECONDS_BETWEEN_LINES = 10.0
+_heading: ContextVar[str | None] = ContextVar("heading", default="")
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write one line about where the work stands."""
     print(text, file=stream or sys.stderr, flush=True)
+
+
+@contextmanager
+def headed(heading: str | None) -> Iterator[None]:
+    """Within this block meters show a part of longer work: the heading before their line, and no last line.
+
+    None shows no line: where several parts are under way, each would tear the others'.
+    """
+    token = _heading.set(heading)
+    try:
+        yield
+    finally:
+        _heading.reset(token)
 
 
 class Meter:
@@ -28,7 +45,9 @@ class Meter:
     """
 
     def __init__(self, label: str, total: int, spending: Spending | None = None) -> None:
-        self.label, self.total = label, total
+        heading = _heading.get()
+        self.label, self.total = "" if heading is None else label, total
+        self.heading = heading or ""
         self.spending = spending or Spending()
         self.answers = self.reused = self.tokens = 0
         self.started = self.shown = time.monotonic()
@@ -52,7 +71,7 @@ class Meter:
         """The text of the line at the time `now` (of the monotonic clock)."""
         passed = max(now - self.started, 1e-9)
         needed = self.total - self.reused
-        parts = [f"{self.label}: {self.answers}/{needed} answers"]
+        parts = [f"{self.heading}{self.label}: {self.answers}/{needed} answers"]
         if self.reused:
             parts.append(f"{self.reused} reused")
         if self.tokens:
@@ -83,7 +102,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.label and self.answers:
+        if self.label and self.answers and not self.heading:
             self._show(time.monotonic(), end="\n")
 
 

@@ -73,7 +73,9 @@ class Policy(Record):
     """A titled list of clauses. `parent` is the digest of the policy that it refines.
 
     Where a policy was reworded as a whole, `wording` is what a model is told; the clauses are
-    still what its answers are judged by.
+    still what its answers are judged by. `contested` are clauses on which the group is divided: not in
+    force, told to no model, and offered at the policy gate. A policy without any has the digest that
+    it had before there were any.
     """
 
     title: str
@@ -83,6 +85,7 @@ class Policy(Record):
     authors: tuple[str, ...] = ()
     parent: str = ""
     wording: str = ""
+    contested: tuple[Clause, ...] = Field(default=(), exclude_if=lambda clauses: not clauses)
 
     def clause(self, clause_id: str) -> Clause:
         """The clause of that id; KeyError where there is none."""
@@ -116,8 +119,9 @@ class Sampling(Record):
 class Call(Record):
     """One request to a model. The answer goes on from `prefill`, which is not repeated in it.
 
-    `response_schema` is the JSON schema, as text, that a model is held to which can be. A call
-    without one has the digest that it had before there were any.
+    `response_schema` is the JSON schema, as text, that a model is held to which can be, and
+    `top_logprobs` how many alternatives to its first word are asked for. A call without them has
+    the digest that it had before there were any.
     """
 
     messages: tuple[Message, ...]
@@ -125,13 +129,16 @@ class Call(Record):
     seed: int
     prefill: str = ""
     response_schema: str = Field(default="", exclude_if=lambda schema: not schema)
+    top_logprobs: int = Field(default=0, exclude_if=lambda number: not number)
 
 
 class Completion(Record):
     """What a model answered. `finished` is False where the token limit cut it off.
 
     `error` is the class of the failure, where there is no answer. The counts are those of the
-    endpoint; 0 where it gives none.
+    endpoint; 0 where it gives none. `alternatives` are the tokens that might have stood where the
+    first with a letter or digit stands, with their natural log-probabilities; empty where none were
+    asked for, or the endpoint gives none.
     """
 
     text: str = ""
@@ -139,6 +146,7 @@ class Completion(Record):
     error: str = ""
     tokens_read: int = 0
     tokens_written: int = 0
+    alternatives: dict[str, float] = Field(default={}, exclude_if=lambda found: not found)
 
 
 class Scenario(Record):
@@ -289,6 +297,15 @@ class PreferencePair(Record):
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
     rejected: tuple[Message, ...]
+    provenance: Provenance
+
+
+class JudgedCompletion(Record):
+    """A row of training on answers that are desirable or not, in TRL's columns for KTO."""
+
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    label: bool
     provenance: Provenance
 
 

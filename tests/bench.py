@@ -39,9 +39,21 @@ def main() -> None:
 
     for row in measure_calls():
         print(_line(*row), flush=True)
+    from tests.data_bench.measuring import measure as measure_rows
+
+    for row in measure_rows():
+        print(_line(*row), flush=True)
+    from tests.data_bench.at_size import measure as measure_size
+
+    for row in measure_size():
+        print(_line(*row), flush=True)
     from tests.refine_bench.measuring import measure as measure_refinement
 
     for row in measure_refinement():
+        print(_line(*row), flush=True)
+    from tests.training_bench.measuring import measure as measure_training
+
+    for row in measure_training():
         print(_line(*row), flush=True)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from prefect_ratify.finetune.composing import demonstration
 from prefect_ratify.finetune.counts import DataCounts
 from prefect_ratify.finetune.dataset import SUPERVISED, shard_name, write_rows
 from prefect_ratify.flows import compare, path, run_folder, train
@@ -24,11 +23,12 @@ from prefect_ratify.policy_modules.models import RemoteModel
 from prefect_ratify.records import Call
 from prefect_ratify.store import write_json, write_record, write_text
 from tests.fake_models import FakeModel
+from tests.fake_rows import demonstration
 
 ANSWER = "I'm sorry that this happened to you. How long has it lasted? Please see a licensed attorney."
 
 
-def quick_model(name: str) -> LanguageModel:
+def quick_model(name: str, *, greet: bool = True) -> LanguageModel:
     """A model that says the same to all, unless it is a remote one."""
 
     def answer(call: Call) -> str:
@@ -60,9 +60,11 @@ path.WORK.update(generate=quick_generate, train=quick_train)
 
 
 @flow(name="policy-to-model", flow_run_name=path.run_name)
-def policy_to_model(project: str, settings: Settings | None = None, fresh: bool = False) -> str | State[str]:
+def policy_to_model(
+    project: str, settings: Settings | None = None, fresh: bool = False, train_on: str = ""
+) -> str | State[str]:
     """The path itself."""
-    return path.policy_to_model.fn(project, settings, fresh)  # type: ignore[return-value]
+    return path.policy_to_model.fn(project, settings, fresh, train_on=train_on)  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

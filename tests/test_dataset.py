@@ -9,12 +9,11 @@ import pytest
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import LeakError, ShortOfRows
 from prefect_ratify.finetune import sentences
-from prefect_ratify.finetune.composing import compose, demonstration, retain
+from prefect_ratify.finetune.composing import composed
 from prefect_ratify.finetune.counts import DataCounts, require_rows
-from prefect_ratify.finetune.data_card import data_card
 from prefect_ratify.finetune.dataset import demonstrations, preference_pairs, shard_name, write_rows
 from prefect_ratify.finetune.leaks import require_no_leak
-from prefect_ratify.finetune.measures import measure, repetition
+from prefect_ratify.finetune.measures import grams_learnt, measure, measure_evasion, repetition
 from prefect_ratify.finetune.preferences import prefer
 from prefect_ratify.finetune.sentences import SAMPLING, shares_words, write_sentences
 from prefect_ratify.policy import parse_policy
@@ -37,6 +36,7 @@ from prefect_ratify.scenarios.checks import Check, parse_check
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.suite import ClauseGuide, Suite
 from tests.fake_models import FakeModel
+from tests.fake_rows import demonstration
 
 POLICY = parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n- [ask] Ask how long.\n- [short] Stay short.\n")
 CLAUSES = ("sorry", "ask", "short")
@@ -80,95 +80,24 @@ def suite(*scenarios: Scenario, **expectations: Check) -> Suite:
     return Suite(scenarios, guides=GUIDES, expectations=expectations)
 
 
-# compose
-
-
-def test_sentences_are_composed_in_the_policys_order() -> None:
-    rows, lost = compose([RENT], POLICY, suite(RENT), BOTH, "m", 7)
-    assert lost == {}
-    (row,) = rows
-    assert row.prompt == RENT.messages
-    assert row.completion == (
-        Message(role="assistant", content="I'm sorry about the rent. How long has the rent been so?"),
-    )
-    assert (row.provenance.scenario_id, row.provenance.clause_ids) == ("rent", CLAUSES)
-    assert (row.provenance.policy, row.provenance.model, row.provenance.seed) == (digest(POLICY), "m", 7)
-
-
-def test_each_lost_row_is_counted_by_its_reason() -> None:
-    other = scenario("other", "The dog barks.", ("short",))
-    long = BOTH | {("wage", "sorry"): "So sorry."}
-    expecting = suite(wage=check("any_of: [wages]"))
-    rows, lost = compose([RENT, WAGE, other], POLICY, expecting, long, "m", 0)
-    assert [row.provenance.scenario_id for row in rows] == ["rent"]
-    assert lost == {"the whole answer breaks the scenario's expectation": 1, "no clause has worked examples": 1}
-    rows, lost = compose([RENT, WAGE], POLICY, suite(), {("rent", "sorry"): "Sorry."}, "m", 0)
-    assert rows == []
-    assert lost == {"no passing sentence for ask": 1, "no passing sentence for sorry": 1}
-
-
-def test_a_whole_answer_that_breaks_a_clause_is_lost() -> None:
-    long = BOTH | {("rent", "sorry"): "I'm sorry about the rent, and that it was raised again."}
-    assert compose([RENT], POLICY, suite(), long, "m", 0) == ([], {"the whole answer breaks short": 1})
-
-
-# retain
-
-
-def test_own_answers_are_retained_and_cut_ones_up_to_their_last_whole_sentence() -> None:
-    asked = [scenario(id, f"Query {id}?", ()) for id in ("whole", "cut", "scrap", "failed")]
-    answers = [
-        response("whole", "Boil it. Then"),
-        response("cut", "Boil it. Salt it! And th", finished=False),
-        response("scrap", "Boil it for", finished=False),
-        response("failed", "", finished=False, error="TimeoutError"),
-    ]
-    rows, lost = retain(asked, answers, POLICY, 0)
-    assert [(row.provenance.scenario_id, row.completion[0].content) for row in rows] == [
-        ("whole", "Boil it. Then"),
-        ("cut", "Boil it. Salt it!"),
-    ]
-    assert lost == {"own answer has no whole sentence": 1, "no own answer to retain": 1}
-    assert all(row.provenance.method == "own answer retained" for row in rows)
-
-
 # require_rows
 
 
 def counts(demonstrations: int, scenarios: int) -> DataCounts:
-    return DataCounts(
-        scenarios=scenarios, demonstrations=demonstrations, retained=0, lost={"b": 2, "a": 1}, sentences={}
-    )
+    return DataCounts(asked=scenarios, demonstrations=demonstrations, lost={"b": 2, "a": 1})
 
 
 @pytest.mark.parametrize(("rows", "asked"), [(1, 2), (1, 1), (0, 0), (4, 10)])
 def test_too_few_rows_stop_the_run_and_every_count_is_said(rows: int, asked: int) -> None:
     with pytest.raises(ShortOfRows) as caught:
         require_rows(counts(rows, asked))
-    assert str(caught.value).startswith(f"only {rows} of {asked} scenarios gave a training row (1 × a; 2 × b): ")
+    assert str(caught.value).startswith(f"only {rows} of {asked} training rows could be made (2 × b; 1 × a): ")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("rows", "asked"), [(2, 2), (2, 5), (5, 10)])
-def test_half_of_the_scenarios_are_enough(rows: int, asked: int) -> None:
+def test_half_of_the_rows_are_enough(rows: int, asked: int) -> None:
     require_rows(counts(rows, asked))
-
-
-def test_the_card_names_every_count() -> None:
-    full = counts(5, 10).model_copy(
-        update={"sentences": {"sorry": {"wanted": 9, "free": 3, "opened": 4, "tries": 31}}, "retained": 6}
-    )
-    card = data_card(POLICY, full, "m")
-    for part in (
-        "“T”",
-        "`m`",
-        "5 demonstrations from 10",
-        "6 unrelated",
-        "1 × a",
-        "2 × b",
-        "| sorry | 9 | 3 | 4 | 31 |",
-    ):
-        assert part in card
 
 
 # require_no_leak
@@ -334,7 +263,7 @@ def test_measures_worked_by_hand() -> None:
         response("three", "x y z"),
         response("four", "", finished=False, error="TimeoutError"),
     ]
-    found = measure(answers, ["A b, c d!"])
+    found = measure(answers, grams_learnt(answers, ["A b, c d!", "unheard of by any answer"]))
     assert (found.condition, found.answers) == ("x", 4)
     assert found.words == round((5 + 5 + 3) / 3, 4)
     assert found.distinct == pytest.approx(2 / 3)
@@ -344,9 +273,30 @@ def test_measures_worked_by_hand() -> None:
     assert measure(answers).copied is None
 
 
+def test_the_grams_learnt_are_of_the_answers_alone_so_that_memory_does_not_grow_with_the_rows() -> None:
+    rows = (f"row {n} says a b c d and no more" for n in range(100))
+    assert grams_learnt([response("one", "a b c d e")], rows) == {("a", "b", "c", "d")}
+
+
+def test_evasion_is_a_rate_over_requests_and_failed_calls_count_nowhere() -> None:
+    answers = [
+        response("one", "I'm sorry, but I can't help with that."),
+        response("one", "Boil it for ten minutes.", sample=1),
+        response("two", "I don't know."),
+        response("three", "Salt the water first."),
+        response("four", "", finished=False, error="TimeoutError"),
+    ]
+    found = measure_evasion(answers, "unrelated")
+    assert (found.condition, found.requests, found.answers) == ("x", "unrelated", 4)
+    assert (found.refusals, found.non_answers) == (1, 1)
+    assert found.rate.value == pytest.approx((1 / 2 + 1 + 0) / 3, abs=1e-4) and found.rate.scenarios == 3
+    assert found.rate.low is not None and found.rate.high is not None and found.rate.low < 0.5 < found.rate.high
+    assert measure_evasion([], "unrelated").rate.value is None
+
+
 def test_no_answers_can_be_measured_too() -> None:
     assert measure([]).answers == 0
-    assert measure([response("one", "", error="TimeoutError")], ["a b c d"]).words == 0.0
+    assert measure([response("one", "", error="TimeoutError")], frozenset()).words == 0.0
 
 
 # sentences
@@ -464,8 +414,7 @@ def test_each_scenario_and_clause_is_written_for_on_its_own(tmp_path: Path) -> N
         ("wage", "sorry"): "I'm sorry about the wages.",
     }
     assert numbers == {"sorry": (2, 2, 0, 2), "ask": (1, 1, 0, 1)}
-    rows, lost = compose([RENT, WAGE], POLICY, suite(RENT, WAGE), kept, "fake", 0)
-    assert (len(rows), lost) == (2, {})
+    assert composed(RENT, suite(RENT, WAGE), kept).startswith("I'm sorry about the rent. How long")
 
 
 @pytest.mark.parametrize(

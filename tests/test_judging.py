@@ -261,7 +261,7 @@ def test_several_judges_are_one_setting(command: list[str], options: list[str]) 
 def test_a_run_opens_each_judge_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
-    def opening(name: str) -> FakeModel:
+    def opening(name: str, *, greet: bool) -> FakeModel:
         opened.append(name)
         return answering(name, "")
 
@@ -289,8 +289,13 @@ Answer = Callable[[dict[str, Any]], tuple[int, str]]
 
 
 @contextmanager
-def endpoint(answer: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server that answers a request's body with a status and a text, and keeps the bodies."""
+def endpoint(
+    answer: Answer, more: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: {}
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server that answers a request's body with a status and a text, and keeps the bodies.
+
+    `more` is what stands beside the text in the answer's choice.
+    """
     bodies: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -300,7 +305,7 @@ def endpoint(answer: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             bodies.append(body)
             status, text = answer(body)
-            choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop", **more(body)}
             data = (json.dumps({"choices": [choice]}) if status == 200 else text).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -437,7 +442,9 @@ def test_other_providers_get_the_schema_where_their_model_is_known_to_take_it(
     with endpoint(lambda body: (200, "fine")) as (url, bodies):
         model.api_base = url
         call = Call(messages=(Message(role="user", content="a"),), sampling=Sampling(), seed=0, response_schema=SCHEMA)
+        call = call.model_copy(update={"top_logprobs": 5})  # which are left out there, in silence
         (found,) = store.complete(model, [call])
     assert found.text == "fine"
     given = [body.get("response_format", {}).get("json_schema", {}).get("schema") for body in bodies]
     assert given == [json.loads(SCHEMA) if known else None]
+    assert "logprobs" not in bodies[0] and found.alternatives == {}

@@ -29,6 +29,7 @@ from prefect_ratify.policy_modules.proposing import propose_clauses
 from prefect_ratify.policy_modules.rewording import Proposal, Refiner, Task, reword
 from prefect_ratify.records import Call, Completion, Critique, Failure, Message, Refusal, Sampling, Scenario
 from prefect_ratify.store import read_record
+from tests.fake_models import asked_of
 from tests.gate_server import free_port, until
 
 pytestmark = pytest.mark.model
@@ -156,12 +157,10 @@ def test_a_suite_is_answered_judged_and_compared_and_nothing_is_asked_twice(serv
 def test_critic_refiner_and_proposer_get_something_or_nothing_and_say_which(store: CallStore) -> None:
     policy, model = parse_policy(POLICY), RemoteModel(NAME)
     clause = policy.clause("sorry")
-    by = ModelCritic(model, store)
-    assert all(found is None or found.text for found in by.critique([(TALKS[0], "No.", clause)]))
-    assert all(
-        found is None or found.text
-        for found in by.revise([(TALKS[0], "No.", Critique(clause_id="sorry", text="Rude."))])
-    )
+    by, rude = ModelCritic(model), Critique(clause_id="sorry", text="Rude.")
+    criticised = asked_of(store, lambda asking: by.critique(TALKS[0], "No.", clause, asking))
+    revised = asked_of(store, lambda asking: by.revise(TALKS[0], "No.", rude, asking))
+    assert all(isinstance(found, str) or found.text for found in (criticised, revised))
     failure = Failure(scenario_id="heat-0", query="It is cold.", response="No.", reason="no empathy")
     found = reword(Refiner(model, store, TALKS))(Task(clause, (clause,), [failure]))
     assert found is None or isinstance(found, Refusal | Proposal)

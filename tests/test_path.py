@@ -19,6 +19,7 @@ from prefect_ratify.finetune.dataset import SUPERVISED, stream_rows
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.project import load_project
 from prefect_ratify.flows.run_folder import STAGES, latest_run
+from prefect_ratify.flows.train import OWN_PAIRS
 from tests.gate_server import Server
 
 pytestmark = pytest.mark.model
@@ -161,7 +162,7 @@ def test_no_training_row_comes_from_a_held_out_scenario(finished: tuple[Path, st
     run_ = latest_run(load_project(project))
     held_out = {s.id for s in run_.project.suite.scenarios if s.split == "held_out"}
     rows = list(stream_rows(run_.folder / "generate" / SUPERVISED))
-    pairs = [json.loads(line) for line in (run_.folder / "train/pairs.jsonl").read_text().splitlines()]
+    pairs = list(stream_rows(run_.folder / "train" / OWN_PAIRS / "round-1"))
     assert rows and not {row["provenance"]["scenario_id"] for row in rows + pairs} & held_out
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_ratify.finetune.composing import demonstration
-from prefect_ratify.finetune.counts import DataCounts
-from prefect_ratify.finetune.dataset import SUPERVISED, shard_name, write_rows
+from prefect_ratify.finetune.counts import DataCounts, counted
+from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, row_id, shard_name, write_rows
+from prefect_ratify.finetune.row_search import spread_rows
 from prefect_ratify.flows import compare as comparing_stage
 from prefect_ratify.flows import prototype, refine, regress
 from prefect_ratify.flows.change_map import KINDS, change_map
@@ -29,11 +29,25 @@ from prefect_ratify.flows.regression_markdown import markdown
 from prefect_ratify.flows.regression_page import page
 from prefect_ratify.flows.regression_text import show, show_plan
 from prefect_ratify.flows.regression_words import cautions, findable, regressed, turned
+from prefect_ratify.flows.report import report_numbers
 from prefect_ratify.flows.report_page import page as report_page
 from prefect_ratify.flows.run_folder import Run, open_run, run_stage
 from prefect_ratify.flows.word_difference import word_differences
 from prefect_ratify.policy import parse_policy
-from prefect_ratify.records import Call, Message, Outcome, Policy, Response, Scenario, Verdict
+from prefect_ratify.records import (
+    Call,
+    Critique,
+    Demonstration,
+    Message,
+    Outcome,
+    Policy,
+    PreferencePair,
+    Provenance,
+    Response,
+    Revision,
+    Scenario,
+    Verdict,
+)
 from prefect_ratify.scenarios.comparing import Comparison, compare
 from prefect_ratify.scenarios.planning import Plan
 from prefect_ratify.scenarios.rules import examine, parse_rules
@@ -442,6 +456,22 @@ def test_a_comparison_of_an_older_run_can_be_shown(
 ANSWER = "I'm sorry that this happened to you. How long has it lasted? Please see a licensed attorney."
 
 
+def taught(scenario: Scenario, text: str, method: str) -> Demonstration:
+    """A training row."""
+    return Demonstration(
+        prompt=scenario.messages,
+        completion=(Message(role="assistant", content=text),),
+        provenance=Provenance(
+            scenario_id=scenario.id,
+            clause_ids=scenario.clause_ids,
+            policy="digest",
+            model="fake",
+            method=method,
+            seed=0,
+        ),
+    )
+
+
 @pytest.fixture
 def finished(project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run of models that answer at once, with all its stages; its rules name single scenarios."""
@@ -460,7 +490,7 @@ def finished(project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def generate(run: Run, folder: Path) -> None:
         develop = run.project.suite.split("develop")
-        rows = [demonstration(s, ANSWER, run.project.policy, "fake", "quick", 0) for s in develop]
+        rows = [taught(s, ANSWER, "quick") for s in develop]
         write_rows(rows, folder / SUPERVISED / shard_name(0))
         counts = DataCounts(scenarios=len(rows), demonstrations=len(rows), retained=0, lost={}, sentences={})
         write_record(folder / "counts.json", counts)
@@ -548,3 +578,57 @@ def test_the_report_has_the_map_of_what_finetuning_changed(finished: Run) -> Non
     assert all(link.startswith("#") for link in re.findall(r'href="([^"]*)"', html))
     assert sum(final.accounts["finetuned"].verdicts.values()) == 6 * 2 * 6
     assert html.count('<tr class="total"><th scope="row">total</th>') == 2
+
+
+@pytest.mark.model
+def test_the_report_shows_evasion_the_rows_with_their_ids_and_how_to_trace_them(finished: Run) -> None:
+    html, numbers = report_page(finished), report_numbers(finished)
+    assert html.count("0 non-answers of 12") == 5, "five conditions, six held-out requests, twice"
+    assert html.count(" non-answers of ") == 10, "and the same on unrelated requests"
+    evaded = numbers["conditions"]["finetuned"]["evasion"]
+    assert evaded["held_out"]["rate"]["value"] == 0.0 and evaded["unrelated"]["answers"] > 0
+    assert "ratify trace PROJECT ROW" in html
+    rows = spread_rows(finished.stage_folder("generate") / SUPERVISED, 6)
+    assert len(rows) == 6 and all(f"row <code>{id}</code> · written" in html for id, _ in rows)
+    counts = finished.stage_folder("generate") / "counts.json"
+    found = counted([row for _, row in rows if isinstance(row, Demonstration)], [])
+    write_record(counts, found.model_copy(update={"lint": {"too <long>": 2}}))
+    html = report_page(finished)
+    assert "variations of them" not in html
+    assert "Kept with a finding: 2 × too &lt;long&gt;." in html and '<th scope="row">made by: quick</th>' in html
+
+
+@pytest.mark.model
+def test_the_data_gate_shows_counts_losses_and_rows_of_every_clause(finished: Run) -> None:
+    folder = finished.stage_folder("generate")
+    hostile = "<script>alert(1)</script> | **no** \x1b[31m"
+    (scenario,) = finished.project.suite.split("develop")[:1]
+    plain = taught(scenario, ANSWER, "critique and revision")
+    critique = Critique(clause_id="cost", text=hostile)
+    more = {"original": "No idea.", "revisions": (Revision(critique=critique, text=ANSWER),), "round": 1}
+    row = plain.model_copy(update={"provenance": plain.provenance.model_copy(update=more)})
+    own = Scenario(id="pasta", messages=scenario.messages, clause_ids=(), split="develop")
+    pasta = taught(own, "Ten minutes.", "own answer retained")
+    pair = PreferencePair(
+        prompt=scenario.messages,
+        chosen=row.completion,
+        rejected=(Message(role="assistant", content="Buy one."),),
+        provenance=plain.provenance,
+    )
+    write_rows([plain, row, pasta], folder / SUPERVISED / shard_name(0))
+    write_rows([pair], folder / PREFERENCES / shard_name(0))
+    found = counted([plain, row, pasta], [pair])
+    write_record(
+        folder / "counts.json", found.model_copy(update={"lost": {hostile: 3}, "lint": {"too long": 2}, "scenarios": 1})
+    )
+    text = summary(finished, "data")
+    assert "2 answers to learn from 1 scenarios; 1 retain rows (33% of the rows)" in text
+    assert "![Rows by clause](data:image/svg+xml;base64," in text
+    assert "| cost | 2 | 1 |" in text, "two rows touch it, one of them was revised by it"
+    assert "lost: 3 × &lt;script&gt;" in text and "kept, but look at it: 2 × too long" in text
+    shown = details(finished, "data")
+    assert shown.index("> *answered before:* No idea.") < shown.index("> *critique by cost:*")
+    assert "> *rejected:* Buy one." in shown and "> *answer to learn:* Ten minutes." in shown
+    assert all(f"`{row_id(each)}`" in shown for each in (plain, row, pasta, pair))
+    for part in (text, shown):
+        assert "<script" not in part and "\x1b" not in part and "**no**" not in part

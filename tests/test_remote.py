@@ -16,7 +16,6 @@ import pytest
 
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import InputError
-from prefect_ratify.finetune.constitution import revise_all
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.policy_modules.judge import judge_with
@@ -31,12 +30,14 @@ from prefect_ratify.records import (
     Message,
     Refusal,
     Response,
+    Revision,
     Sampling,
     Scenario,
     Verdict,
 )
 from prefect_ratify.scenarios.judging import Yardstick, judge
 from tests import model_server as server_module
+from tests.fake_models import asked_of
 from tests.model_server import Fault, Messages, ModelServer, model_server
 
 pytestmark = pytest.mark.model
@@ -414,55 +415,26 @@ def test_a_critic_criticises_and_revises(serve: Serve, store: CallStore) -> None
         return fields(critique="It does not say sorry.")
 
     server = serve(answer)
-    critic = ModelCritic(RemoteModel(NAME), store)
-    critiques = critic.critique([(TALK, f"How long? {FENCE}", POLICY.clause("sorry"))])
-    assert critiques == [Critique(clause_id="sorry", text="It does not say sorry.")]
-    assert critiques[0] is not None
-    (revision,) = critic.revise([(TALK, "How long?", critiques[0])])
-    assert revision is not None
-    assert (revision.text, revision.critique) == ("I'm sorry. How long?", critiques[0])
+    critic = ModelCritic(RemoteModel(NAME))
+    clause = POLICY.clause("sorry")
+    critique = asked_of(store, lambda asking: critic.critique(TALK, f"How long? {FENCE}", clause, asking))
+    assert isinstance(critique, Critique)
+    assert critique == Critique(clause_id="sorry", text="It does not say sorry.")
+    revision = asked_of(store, lambda asking: critic.revise(TALK, "How long?", critique, asking))
+    assert revision == Revision(critique=critique, text="I'm sorry. How long?")
     assert [request[-1]["content"].count(FENCE) for request in server.requests] == [4, 6]
     assert f"{FENCE}\nIt does not say sorry.\n{FENCE}" in server.requests[1][-1]["content"]
 
 
 @pytest.mark.parametrize("garbage", ["", "no fields", fields(critique=" ", revision=" ")])
-def test_a_critic_without_an_answer_gives_none(serve: Serve, store: CallStore, garbage: str) -> None:
+def test_a_critic_without_a_usable_answer_says_so(serve: Serve, store: CallStore, garbage: str) -> None:
     serve(lambda messages: garbage)
-    critic = ModelCritic(RemoteModel(NAME), store)
-    assert critic.critique([(TALK, "x", POLICY.clause("sorry"))]) == [None]
-    assert critic.revise([(TALK, "x", Critique(clause_id="sorry", text="c"))]) == [None]
-
-
-def test_each_clause_revises_what_the_one_before_left(serve: Serve, store: CallStore) -> None:
-    def answer(messages: Messages) -> str:
-        shown = messages[-1]["content"]
-        if "[[ ## critique ## ]]" not in shown.split("Respond with")[0]:
-            return fields(critique="no sorry" if "Say sorry." in shown else "no question")
-        before = shown.split(FENCE)[3].strip()
-        return fields(revision=f"{before} Sorry." if "no sorry" in shown else f"{before} How long?")
-
-    serve(answer)
-    lost_talk = TALK.model_copy(update={"id": "wage"})
-    failed = response("").model_copy(update={"scenario_id": "wage", "error": "TimeoutError"})
-    revisions, lost = revise_all(
-        [TALK, lost_talk], [response("Well."), failed], POLICY, ModelCritic(RemoteModel(NAME), store)
-    )
-    assert [(r.critique.clause_id, r.text) for r in revisions["rent"]] == [
-        ("sorry", "Well. Sorry."),
-        ("ask", "Well. Sorry. How long?"),
-    ]
-    assert set(revisions) == {"rent"}
-    assert lost == {"no answer to revise": 1}
-
-
-def test_a_scenario_is_lost_at_the_clause_that_got_no_revision(serve: Serve, store: CallStore) -> None:
-    def answer(messages: Messages) -> str:
-        return "garbage" if "Ask how long." in messages[-1]["content"] else fields(critique="c", revision="r")
-
-    serve(answer)
-    revisions, lost = revise_all([TALK], [response("Well.")], POLICY, ModelCritic(RemoteModel(NAME), store))
-    assert revisions == {}
-    assert lost == {"no critique or revision for clause ask": 1}
+    critic, critique = ModelCritic(RemoteModel(NAME)), Critique(clause_id="sorry", text="c")
+    clause = POLICY.clause("sorry")
+    said = asked_of(store, lambda asking: critic.critique(TALK, "x", clause, asking))
+    assert said == "a critique that cannot be read"
+    said = asked_of(store, lambda asking: critic.revise(TALK, "x", critique, asking))
+    assert said == "a revision that cannot be read"
 
 
 # rewording

@@ -88,7 +88,9 @@ def test_a_decision_is_honoured_once_whatever_is_killed(
     try:
         automations = {found["name"] for found in post(server, "/automations/filter", {})}
         assert automations == {"ratify: a gate waits", "ratify: a run died"}
-        (deployment,) = until(lambda: post(server, "/deployments/filter", {}))
+        found = until(lambda: len(served := post(server, "/deployments/filter", {})) == 2 and served)
+        deployment, training = sorted(found, key=lambda each: str(each["name"]))
+        assert training["name"] == "train-model" and list(training["parameter_openapi_schema"]["properties"]) == ["run"]
         form = deployment["parameter_openapi_schema"]["properties"]
         assert deployment["parameters"] == {"project": str(project)} and "unattended" not in json.dumps(form)
         quick = {"scenario_limit": 1, "samples": 1, "sampling": {"max_tokens": 24}}

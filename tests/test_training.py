@@ -1,68 +1,207 @@
-"""Training by TRL: a few real steps of SFT and DPO on the embedded model."""
+"""Training by TRL: a few real steps of each stage on the embedded model."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prefect_ratify.finetune.training import TrainingSettings, merge, train_dpo, train_sft
+from prefect_ratify.errors import Collapsed
+from prefect_ratify.finetune.dataset import shard_name, write_rows
+from prefect_ratify.finetune.rewards import write_reward_rows
+from prefect_ratify.finetune.training import (
+    Stage,
+    Weights,
+    count_cut,
+    load_rows,
+    merge,
+    stage_summary,
+    train_stage,
+    write_model,
+)
+from prefect_ratify.finetune.training_plan import TrainingPlan
 from prefect_ratify.local_models import LocalModel, checkpoint_digest
 from prefect_ratify.progress import Meter
-from prefect_ratify.records import Call, Message, Sampling
+from prefect_ratify.records import Call, Demonstration, JudgedCompletion, Message, PreferencePair, Sampling
+from tests.training_bench import bare, ours
+from tests.training_bench.work import ORIGIN, chats, write_demonstrations, write_pairs
 
 pytestmark = pytest.mark.model
-QUESTION = [{"role": "user", "content": "What do you say?"}]
-SETTINGS = TrainingSettings(batch_size=2, sft_max_steps=12, sft_rate=5e-3, dpo_max_steps=2)
+QUESTION = (Message(role="user", content="What do you say?"),)
+FEW = {"per_device_train_batch_size": 2}
+PLAN = TrainingPlan(
+    sft={**FEW, "max_steps": 12, "learning_rate": 5e-3},
+    dpo={**FEW, "max_steps": 2, "max_length": 64},
+    kto={**FEW, "max_steps": 1},
+    grpo={"per_device_train_batch_size": 2, "num_generations": 2, "max_completion_length": 6, "max_steps": 1},
+)
 
 
-def answer(text: str) -> list[dict[str, Any]]:
-    return [{"role": "assistant", "content": text}]
+def said(text: str) -> tuple[Message, ...]:
+    return (Message(role="assistant", content=text),)
+
+
+def trained(stage: Stage, start: Weights, rows: Path, folder: Path, plan: TrainingPlan = PLAN, **more: Any) -> Weights:
+    return train_stage(stage, start, [rows], folder / stage, plan, 1, **more)
 
 
 @pytest.fixture(scope="module")
-def trained(student: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folders of an SFT adapter that learned one sentence, and of a DPO adapter after it."""
+def tuned(student: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Weights, Weights]:
+    """An SFT adapter that learned one sentence, and a DPO adapter after it."""
     folder = tmp_path_factory.mktemp("training")
-    rows = [{"prompt": QUESTION, "completion": answer("Bananas are blue today.")}] * 4
-    sft = train_sft(student.folder, rows, folder / "sft", SETTINGS, seed=1)
-    pairs = [{"prompt": QUESTION, "chosen": answer("Bananas are blue."), "rejected": answer("No.")}] * 4
-    return sft, train_dpo(student.folder, sft, pairs, folder / "dpo", SETTINGS, seed=1)
+    row = Demonstration(prompt=QUESTION, completion=said("Bananas are blue today."), provenance=ORIGIN)
+    write_rows([row] * 4, folder / "rows.parquet")
+    sft = trained("sft", Weights(student.folder), folder / "rows.parquet", folder)
+    pair = PreferencePair(
+        prompt=QUESTION, chosen=said("Bananas are blue."), rejected=said("No. " * 40), provenance=ORIGIN
+    )
+    write_rows([pair] * 4, folder / "pairs.parquet")
+    return sft, trained("dpo", sft, folder / "pairs.parquet", folder)
+
+
+def log_of(weights: Weights) -> list[dict[str, Any]]:
+    assert weights.adapter is not None
+    found: list[dict[str, Any]] = json.loads((weights.adapter.parent / "log.json").read_text())
+    return found
 
 
 def test_the_merged_model_says_what_it_was_taught(
-    student: LocalModel, trained: tuple[Path, Path], tmp_path: Path
+    student: LocalModel, tuned: tuple[Weights, Weights], tmp_path: Path
 ) -> None:
-    merge(student.folder, trained[0], tmp_path / "model", "embedded")
+    write_model(tuned[0], tmp_path / "model", "embedded")
     model = LocalModel("tuned", tmp_path / "model", checkpoint_digest(tmp_path / "model"))
-    messages = (Message(role="user", content="What do you say?"),)
-    call = Call(messages=messages, sampling=Sampling(temperature=0.0, max_tokens=12), seed=0)
-    ((_, said),) = model.complete([call], Meter("", 1))
-    assert said.text == "Bananas are blue today." and said.finished
+    call = Call(messages=QUESTION, sampling=Sampling(temperature=0.0, max_tokens=12), seed=0)
+    ((_, answer),) = model.complete([call], Meter("", 1))
+    assert answer.text == "Bananas are blue today." and answer.finished
     assert model.digest != student.digest
 
 
 def test_the_adapter_names_no_path_of_this_machine(
-    student: LocalModel, trained: tuple[Path, Path], tmp_path: Path
+    student: LocalModel, tuned: tuple[Weights, Weights], tmp_path: Path
 ) -> None:
-    merge(student.folder, trained[1], tmp_path / "model", "embedded")
+    assert tuned[1].adapter is not None
+    merge(student.folder, tuned[1].adapter, tmp_path / "model", "embedded")
     for path in (*tmp_path.glob("model/*.json"), *tmp_path.glob("adapter/*.json")):
         assert str(student.folder) not in path.read_text(), path
 
 
-def test_losses_and_rewards_are_logged(trained: tuple[Path, Path]) -> None:
-    sft, dpo = (json.loads((adapter.parent / "log.json").read_text()) for adapter in trained)
+def test_losses_and_rewards_are_logged(tuned: tuple[Weights, Weights]) -> None:
+    sft, dpo = (log_of(weights) for weights in tuned)
     assert sum("loss" in entry for entry in sft) == 12
     assert sum("rewards/margins" in entry for entry in dpo) == 2
 
 
-def test_dpo_starts_from_the_tuned_adapter(trained: tuple[Path, Path]) -> None:
+def test_rows_that_lose_their_end_are_counted(
+    tuned: tuple[Weights, Weights], student: LocalModel, tmp_path: Path
+) -> None:
+    sft, dpo = (stage_summary(weights.adapter.parent) for weights in tuned if weights.adapter)
+    assert (sft.rows, sft.cut, sft.dropped, sft.steps) == (4, 0, 0, 12)
+    assert (dpo.rows, dpo.cut, dpo.dropped) == (4, 4, 0)
+    assert sft.sources["learning_rate"] == "given" and sft.sources["lora_alpha"].startswith("LoRA Without Regret")
+    rows = load_rows([write_demonstrations(tmp_path, 6)], ("prompt", "completion"), tmp_path / "cache")
+    _, tokenizer = student.load()
+    chats_ = [row["prompt"] + row["completion"] for row in rows]
+    lengths = [len(tokenizer.apply_chat_template(chat, return_dict=False)) for chat in chats_]
+    for longest in (min(lengths) - 1, min(lengths), max(lengths)):
+        assert count_cut(rows, tokenizer, ("completion",), longest) == sum(length > longest for length in lengths)
+
+
+def test_dpo_starts_from_the_tuned_adapter(tuned: tuple[Weights, Weights]) -> None:
     from safetensors.torch import load_file
 
-    sft, dpo = (load_file(adapter / "adapter_model.safetensors") for adapter in trained)
+    sft, dpo = (load_file(weights.adapter / "adapter_model.safetensors") for weights in tuned if weights.adapter)
     assert sft.keys() == dpo.keys()
     moved = max(float((sft[name] - dpo[name]).abs().max()) for name in sft)
     size = max(float(tensor.abs().max()) for tensor in sft.values())
     assert 0 < moved < 0.2 * size
+
+
+def test_kto_and_grpo_go_on_from_the_same_adapter(tuned: tuple[Weights, Weights], tmp_path: Path) -> None:
+    judged = [
+        JudgedCompletion(prompt=QUESTION, completion=said(text), label=good, provenance=ORIGIN)
+        for text, good in (("Bananas are blue.", True), ("No.", False))
+    ]
+    write_rows(judged, tmp_path / "judged.parquet")
+    kto = trained("kto", tuned[0], tmp_path / "judged.parquet", tmp_path)
+    prompt = {"prompt": [QUESTION[0].model_dump()], "checks": '[{"any_of": ["blue"]}]', "scenario_id": "s"}
+    write_reward_rows([prompt] * 2, tmp_path / "prompts.parquet")
+    grpo = trained("grpo", kto, tmp_path / "prompts.parquet", tmp_path)
+    assert "rewards/margins" in log_of(kto)[0] and log_of(grpo)[0]["rewards/clause_reward/mean"] == 1.0
+    assert grpo.checkpoint == tuned[0].checkpoint and stage_summary(tmp_path / "grpo").stage == "grpo"
+
+
+def test_full_finetuning_leaves_a_whole_model_and_dpo_goes_on_from_it(student: LocalModel, tmp_path: Path) -> None:
+    step = {**FEW, "max_steps": 1, "save_strategy": "no"}
+    plan = TrainingPlan(lora=None, sft=step, dpo=step)
+    sft = trained("sft", Weights(student.folder), write_demonstrations(tmp_path / "rows", 2), tmp_path, plan)
+    assert sft.adapter is None and checkpoint_digest(sft.checkpoint) != student.digest
+    dpo = trained("dpo", sft, write_pairs(tmp_path / "pairs", 2), tmp_path, plan)
+    write_model(dpo, tmp_path / "model", "embedded")
+    assert log_of(Weights(tmp_path, dpo.checkpoint))[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert (tmp_path / "model" / "tokenizer.json").exists() and not (tmp_path / "adapter").exists()
+
+
+def test_a_wrecked_training_stops_clearly_and_stays_stopped(student: LocalModel, tmp_path: Path) -> None:
+    rows = write_demonstrations(tmp_path / "rows", 6)
+    plan = TrainingPlan(sft={**FEW, "max_steps": 3, "learning_rate": 0.5})
+    for _ in range(2):
+        with pytest.raises(Collapsed, match=r"^sft: the model fell apart by step 3 of 3: .* \(it was 0.5\)"):
+            trained("sft", Weights(student.folder), rows, tmp_path, plan, prompts=chats())
+    assert not list(tmp_path.glob("sft/checkpoints")) and not (tmp_path / "sft" / "trained").exists()
+
+
+def test_the_loss_is_that_of_a_bare_script(student: LocalModel, tmp_path: Path) -> None:
+    """Watched for collapse, counted and resumable: none of it may move a number."""
+    rows = write_demonstrations(tmp_path, 8)
+    logs = [side.main(str(student.folder), str(rows), str(tmp_path / side.__name__), "2") for side in (bare, ours)]
+    losses = [[entry["loss"] for entry in log if "loss" in entry] for log in logs]
+    assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(
+    student: LocalModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = write_demonstrations(tmp_path, 8)
+    program = (
+        "import sys; from pathlib import Path; from tests.test_training import resumable\n"
+        "resumable(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))"
+    )
+    killed = subprocess.Popen(
+        [sys.executable, "-c", program, str(student.folder), str(rows), str(tmp_path / "killed")],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    checkpoint = tmp_path / "killed" / "sft" / "checkpoints" / "checkpoint-1" / "trainer_state.json"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert killed.poll() is None and time.monotonic() < deadline, "there is no checkpoint to be killed at"
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "sft" / "trained").exists()
+    again = resumable(student.folder, rows, tmp_path / "killed")
+    assert "going on from checkpoint-" in capsys.readouterr().err
+    whole = resumable(student.folder, rows, tmp_path / "whole")
+    losses = [[entry["loss"] for entry in log_of(weights)[:3]] for weights in (again, whole)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def resumable(base: Path, rows: Path, folder: Path) -> Weights:
+    plan = TrainingPlan(sft={**FEW, "max_steps": 3, "save_steps": 1})
+    return train_stage("sft", Weights(base), [rows], folder / "sft", plan, 1)
+
+
+def test_shards_are_read_in_order_and_not_into_memory(tmp_path: Path) -> None:
+    for number in (0, 1):
+        row = Demonstration(prompt=QUESTION, completion=said(f"shard {number}"), provenance=ORIGIN)
+        write_rows([row], tmp_path / shard_name(number))
+    rows = load_rows(sorted(tmp_path.glob("*.parquet")), ("prompt", "completion"), tmp_path / "cache")
+    assert [row["completion"][0]["content"] for row in rows] == ["shard 0", "shard 1"]
+    assert rows.column_names == ["prompt", "completion"] and rows.cache_files

@@ -1,0 +1,70 @@
+"""The line of progress over the shards of a data set: how many of all, how many rows, how long."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, rows_in, shard_name
+from prefect_ratify.finetune.shards import DONE
+from prefect_ratify.progress import SECONDS_BETWEEN_LINES, duration, say
+
+
+class ShardProgress:
+    """Which shards of a stage are missing, and what has come of those that were not.
+
+    A shard is there when `shards/<number>.json` is: it is written last.
+    """
+
+    def __init__(self, stage_folder: Path, numbers: Sequence[int]) -> None:
+        self._folder = stage_folder
+        self._all = len(numbers)
+        self.missing = [number for number in numbers if not self._is_there(number)]
+        self._done = self._all - len(self.missing)
+        self._made = self._rows = 0
+        self._started = self._shown = time.monotonic()
+        self._live = sys.stderr.isatty()
+
+    def ended(self, number: int) -> None:
+        """Count a shard that somebody tried to make, and show the line when it is due."""
+        self._made += 1
+        if self._is_there(number):
+            self._done += 1
+            self._rows += self._rows_of(number)
+        now = time.monotonic()
+        if now - self._shown >= (0.5 if self._live else SECONDS_BETWEEN_LINES):
+            self._shown = now
+            self._show("")
+
+    def end(self) -> None:
+        """Show the last line, where there is more than one shard."""
+        if self._made and self._all > 1:
+            self._show("\n")
+
+    def heading(self) -> str:
+        """What a shard's own line begins with, where no other is under way."""
+        return f"{self.line()} · " if self._all > 1 else ""
+
+    def line(self) -> str:
+        """The text of the line."""
+        parts = [f"shards: {self._done}/{self._all}"]
+        if self._made:
+            passed, left = time.monotonic() - self._started, len(self.missing) - self._made
+            parts.append(f"{self._rows:,} rows")
+            parts.append(f"about {duration(passed / self._made * left)} left" if left else duration(passed))
+        return " · ".join(parts)
+
+    def _show(self, end: str) -> None:
+        if self._live:
+            print(f"\r\033[K  {self.line()}", end=end, file=sys.stderr, flush=True)
+        else:
+            say(f"  {self.line()}")
+
+    def _is_there(self, number: int) -> bool:
+        return (self._folder / DONE / f"{number:05d}.json").exists()
+
+    def _rows_of(self, number: int) -> int:
+        paths = (self._folder / kind / shard_name(number) for kind in (SUPERVISED, PREFERENCES))
+        return sum(rows_in(path) for path in paths if path.exists())

@@ -1,0 +1,68 @@
+"""What the training did, for the report: a step at a time, its counts and its curves. None of it is a success."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from prefect_ratify.finetune.collapse import Look, Looks
+from prefect_ratify.finetune.training import StageSummary
+from prefect_ratify.flows.pictures import curve
+from prefect_ratify.store import read_json, read_record
+
+TITLES = {
+    "sft": "Supervised finetuning",
+    "dpo": "Preference training (DPO) on the data stage’s pairs",
+    "kto": "Training on verdicts on own answers (KTO)",
+    "grpo": "Reinforcement by the clauses’ checks (GRPO)",
+}
+CURVES = {
+    "loss": "Loss",
+    "rewards/margins": "Reward margin",
+    "rewards/accuracies": "Reward accuracy",
+    "rewards/chosen": "Reward of what is chosen",
+    "reward": "Reward",
+}
+MOST_POINTS = 400
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One step of the training, as the report shows it."""
+
+    title: str
+    summary: StageSummary
+    curves: list[Markup]
+    looks: tuple[Look, ...]
+
+    @property
+    def settings(self) -> list[tuple[str, Any, str]]:
+        """Each setting with its value and where it comes from."""
+        told = {**self.summary.settings, **(self.summary.lora or {})}
+        return [(key, value, self.summary.sources.get(key, "")) for key, value in told.items()]
+
+
+def training_steps(folder: Path) -> list[TrainingStep]:
+    """The steps that the train stage in `folder` took, in order; none where the model was trained elsewhere."""
+    looks = read_record(folder / "looks.json", Looks) if (folder / "looks.json").exists() else Looks()
+    steps: dict[str, dict[str, Any]] = read_json(folder / "training.json").get("steps", {})
+    return [_step(name, StageSummary.model_validate(summary), folder, looks) for name, summary in steps.items()]
+
+
+def _step(name: str, summary: StageSummary, folder: Path, looks: Looks) -> TrainingStep:
+    log: list[dict[str, Any]] = read_json(folder / name / "log.json")
+    title = TITLES.get(name) or f"Preference training (DPO) on the model’s own answers, round {name.rpartition('-')[2]}"
+    before = () if looks.before is None else (looks.before,)
+    seen = tuple(look for look in looks.seen if look.of == name)
+    drawn = [_curve(log, key, label) for key, label in CURVES.items()]
+    return TrainingStep(title, summary, [each for each in drawn if each], before + seen)
+
+
+def _curve(log: Sequence[dict[str, Any]], key: str, label: str) -> Markup:
+    points = [(float(entry["step"]), float(entry[key])) for entry in log if key in entry]
+    every = max(1, -(-len(points) // MOST_POINTS))
+    return curve(label, points[::every])
