@@ -87,16 +87,23 @@ def require_rows(counts: DataCounts) -> None:
     """
     wanted = counts.asked - counts.to_retain
     if counts.demonstrations < max(FEWEST_DEMONSTRATIONS, wanted // 2):
-        advice = "give these clauses an 'opening', simpler worked examples or a wider check in scenarios.yaml"
         raise ShortOfRows(
             f"only {counts.demonstrations} of {wanted} training rows could be made ({reasons(counts.lost)}): "
-            + (advice if counts.sentences else "see what the models answered, and try others or clearer clauses")
+            + _advice(counts)
         )
 
 
 def reasons(lost: dict[str, int]) -> str:
     """Counts by reason as a person reads them, the most first."""
     return "; ".join(f"{count} × {reason}" for reason, count in sorted(lost.items(), key=lambda each: (-each[1], each)))
+
+
+def _advice(counts: DataCounts) -> str:
+    if counts.unanswered:
+        return f"run the same command again, and the {counts.unanswered} that got no answer are asked for once more"
+    if counts.sentences:
+        return "give these clauses an 'opening', simpler worked examples or a wider check in scenarios.yaml"
+    return "see what the models answered, and try others or clearer clauses"
 
 
 def _drafts(clause_ids: Iterable[str]) -> Iterable[str]:

@@ -31,14 +31,17 @@ def data_card(
     writers: Mapping[str, str],
     decisions: Sequence[LedgerEntry] = (),
     variations: VariationCounts | None = None,
+    *,
+    rows: str,
 ) -> str:
     """The card in Markdown, with a YAML header that makes `datasets.load_dataset` read both kinds of rows.
 
     `writers` are the models that wrote, by role; `decisions` the ledger's entries so far;
-    `variations` counts the variations of requests, where any were made.
+    `variations` counts the variations of requests, where any were made; `rows` is the digest of the
+    files of rows.
     """
     parts = [
-        _header(policy, counts),
+        _header(policy, counts, rows),
         f"# Training data for “{escaped(policy.title)}”",
         _overview(policy, counts, writers),
         "## The rows\n\n" + _rows(counts),
@@ -62,12 +65,15 @@ def size_category(rows: int) -> str:
     return f"n<{names[0]}" if place == 0 else f"{names[place - 1]}<n<{names[place]}"
 
 
-def _header(policy: Policy, counts: DataCounts) -> str:
+def _header(policy: Policy, counts: DataCounts, digest_of_rows: str) -> str:
     import yaml
 
-    configs: list[dict[str, Any]] = [{"config_name": "sft", "default": True, "data_files": "sft/*.parquet"}]
+    # `datasets` keeps what it read under the folder's name and these fields, whatever the files hold: without the
+    # digest it gives the rows of another run, whose folder has the same name.
+    said = {"description": f"files {digest_of_rows}"}
+    configs: list[dict[str, Any]] = [{"config_name": "sft", "default": True, "data_files": "sft/*.parquet", **said}]
     if counts.pairs:
-        configs.append({"config_name": "preferences", "data_files": "preferences/*.parquet"})
+        configs.append({"config_name": "preferences", "data_files": "preferences/*.parquet", **said})
     fields = {
         "pretty_name": " ".join(f"Training data for {policy.title}".split()),
         "license": "unknown",

@@ -20,7 +20,7 @@ class DataSettings(Record):
     or both. `retain` is the share of all rows that are own answers to unrelated requests; None
     takes each unrelated request once. A feedback model holds two own answers against each other by
     `votes` clauses, which takes two calls a clause; 0 makes no such pairs. Rows are written in
-    shards of so many prompts' rows.
+    shards of `shard_rows`.
     """
 
     variations: int = Field(default=0, ge=0)

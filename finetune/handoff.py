@@ -124,9 +124,10 @@ def readme(title: str, job: Job, versions: Mapping[str, str], approved_by: str) 
         f"The data was approved by {approved_by}. "
         + (
             "`trl dpo` goes on from what `trl sft` leaves."
-            if "dpo" in job.stages
-            else "There is no dpo.yaml: the run has no preference pairs, or its training.yaml leaves DPO out."
-        ),
+            if len(job.stages) > 1
+            else f"There is no {'dpo' if last == 'sft' else 'sft'}.yaml: the run trains without it, or has no rows."
+        )
+        + (f" Left out, since they need the run itself: {', '.join(job.left_out)}." if job.left_out else ""),
         f"Afterwards bring this folder back, with `{OUTPUT}/`: `ratify adopt PROJECT FOLDER`. "
         f"Leave `{DATA}/` and `{HANDOFF}` as they are; the other files may be edited.",
     ]

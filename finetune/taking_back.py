@@ -7,12 +7,13 @@ code of its own; and the tokenizer, with its chat template, stays the base model
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect_ratify.errors import InputError, one_line
+from prefect_ratify.finetune.training_defaults import Stage
 from prefect_ratify.finetune.trl_files import OUTPUT
 from prefect_ratify.local_models import prepare_torch
 from prefect_ratify.store import read_json, write_json
@@ -39,16 +40,16 @@ class Trained:
     adapter: Path | None
 
 
-def find_trained(folder: Path) -> Trained:
-    """What lies in a handoff folder's output; InputError where it is nothing, or does not fit together."""
-    found = {stage: folder / OUTPUT / stage for stage in ("sft", "dpo") if _is_model(folder / OUTPUT / stage)}
+def find_trained(folder: Path, stages: Sequence[Stage]) -> Trained:
+    """What the `stages` left in a handoff folder; InputError where it is nothing, or does not fit together."""
+    found = {stage: folder / OUTPUT / stage for stage in stages if _is_model(folder / OUTPUT / stage)}
     if not found:
         raise InputError("nothing was trained here", "see README.md there", path=folder / OUTPUT)
     last = found[list(found)[-1]]
     if not (last / ADAPTER).exists():
         return Trained(tuple(found), last, None)
-    if last.name == "sft":
-        return Trained(("sft",), None, last)
+    if last.name == stages[0]:
+        return Trained((last.name,), None, last)
     whole = found.get("sft")
     if whole is None or (whole / ADAPTER).exists():
         what = "is an adapter, from which trl dpo cannot start" if whole else "is gone"

@@ -17,7 +17,7 @@ from typing import Any
 from prefect_ratify.errors import Collapsed
 from prefect_ratify.finetune.collapse import Watch, watching
 from prefect_ratify.finetune.training_defaults import Number, Stage
-from prefect_ratify.finetune.training_plan import TrainingPlan, count_parameters
+from prefect_ratify.finetune.training_plan import COLUMNS, TrainingPlan, count_parameters
 from prefect_ratify.finetune.training_progress import progress_callback
 from prefect_ratify.finetune.trl_config import LORA, make_config, stage_config
 from prefect_ratify.local_models import prepare_torch
@@ -25,12 +25,6 @@ from prefect_ratify.progress import say
 from prefect_ratify.records import Record
 from prefect_ratify.store import read_record, write_json, write_record, write_text
 
-COLUMNS: dict[Stage, tuple[str, ...]] = {
-    "sft": ("prompt", "completion"),
-    "dpo": ("prompt", "chosen", "rejected"),
-    "kto": ("prompt", "completion", "label"),
-    "grpo": ("prompt", "checks"),
-}
 # What a row of a stage teaches to say: its length is counted, and a collapse is measured against the first of it.
 ANSWERS: dict[Stage, tuple[str, ...]] = {
     "sft": ("completion",),

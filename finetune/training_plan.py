@@ -17,6 +17,13 @@ from prefect_ratify.finetune.training_defaults import Number, Stage, by_size, de
 from prefect_ratify.records import Record
 
 STAGES: tuple[Stage, ...] = ("sft", "dpo", "kto", "grpo")  # the order in which they may come
+# What of a row a stage's trainer is given.
+COLUMNS: dict[Stage, tuple[str, ...]] = {
+    "sft": ("prompt", "completion"),
+    "dpo": ("prompt", "chosen", "rejected"),
+    "kto": ("prompt", "completion", "label"),
+    "grpo": ("prompt", "checks"),
+}
 GIVEN = "given"  # the source of a number that people set
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -161,7 +161,11 @@ def bf16_pays() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
 
 
-def stage_config(stage: Stage, values: Mapping[str, Any], folder: str, seed: int, trackers: tuple[str, ...]) -> Any:
+def stage_config(stage: Stage, values: Mapping[str, Any], folder: str, seed: int, trackers: Sequence[str]) -> Any:
     """A stage's configuration: what people and the table say, over what this machine needs, in the run's folder."""
-    own = {"output_dir": folder, "seed": seed % 2**31, "report_to": list(trackers) or "none"}
-    return make_config(stage, {**machine_settings(), **values, **own})
+    return make_config(stage, {**machine_settings(), **values, **run_settings(folder, seed, trackers)})
+
+
+def run_settings(folder: str, seed: int, trackers: Sequence[str]) -> dict[str, Any]:
+    """What a configuration is told about its run."""
+    return {"output_dir": folder, "seed": seed % 2**31, "report_to": list(trackers) or "none"}

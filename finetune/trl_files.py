@@ -8,18 +8,18 @@ weights, at the rate that the table has for that, and DPO trains a LoRA adapter 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from prefect_ratify.errors import InputError
+from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED
 from prefect_ratify.finetune.training_defaults import Stage
-from prefect_ratify.finetune.training_plan import TrainingPlan
-from prefect_ratify.finetune.trl_config import as_declared
+from prefect_ratify.finetune.training_plan import COLUMNS, TrainingPlan
+from prefect_ratify.finetune.trl_config import as_declared, run_settings
 
 OUTPUT = "output"
-COLUMNS = {"sft": ["prompt", "completion"], "dpo": ["prompt", "chosen", "rejected"]}
-FOLDERS = {"sft": "data/sft", "dpo": "data/preferences"}
+FOLDERS: dict[Stage, str] = {"sft": SUPERVISED, "dpo": PREFERENCES}  # what trains elsewhere, and its rows
 ON_A_CPU = {"use_cpu": True, "bf16": False, "activation_checkpointing": False}
 # peft's names for what TRL's command takes, and TRL's names for it.
 LORA_NAMES = {
@@ -97,9 +97,16 @@ class Job:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """What `trl` is run for, in order: DPO where there are pairs, and the plan does not leave it out."""
-        wanted = self.plan.stages or ("sft", "dpo")
-        return ("sft", "dpo") if self.pairs and "dpo" in wanted else ("sft",)
+        """What `trl` is run for, in order: SFT and DPO, as far as the run has them among its own and pairs for DPO."""
+        wanted, _ = self.plan.steps(self.parameters)
+        return tuple(stage for stage in FOLDERS if stage in wanted and (stage == "sft" or self.pairs))
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the run would train as well, and nobody can elsewhere: it needs the run's checks or judges."""
+        stages, rounds = self.plan.steps(self.parameters)
+        own = ("DPO on own answers",) if rounds else ()
+        return (*(stage.upper() for stage in stages if stage not in FOLDERS), *own)
 
     def uses_lora(self, stage: Stage) -> bool:
         """Whether a stage leaves an adapter: see the module's own words."""
@@ -117,9 +124,14 @@ def training_files(job: Job) -> dict[str, str]:
     return {**files, "merge.py": MERGE} if by_adapter(job) else files
 
 
+def stages_of(names: Collection[str]) -> list[Stage]:
+    """The stages whose files are among these, in order."""
+    return [stage for stage in FOLDERS if f"{stage}.yaml" in names]
+
+
 def by_adapter(job: Job) -> str:
     """The command that does by LoRA what sft.yaml does with all weights; '' where that is no question."""
-    if job.plan.lora is None or job.uses_lora("sft"):
+    if job.plan.lora is None or job.stages != ("sft", "dpo"):
         return ""
     rate = job.plan.settings("sft", job.parameters)["learning_rate"].value
     return f"trl sft --config sft.yaml --use_peft --learning_rate {rate} --output_dir {OUTPUT}/sft-adapter"
@@ -138,10 +150,8 @@ def _config(job: Job, stage: Stage) -> dict[str, Any]:
         "model_name_or_path": job.base if stage == job.stages[0] else f"{OUTPUT}/{job.stages[0]}",
         # By file, so that the card's header need not be understood; the other columns are left behind.
         "datasets": [{"path": "parquet", "data_files": f"{FOLDERS[stage]}/*.parquet", "columns": list(COLUMNS[stage])}],
-        "output_dir": f"{OUTPUT}/{stage}",
         **_values(job, stage),
-        "seed": job.seed % 2**31,
-        "report_to": list(job.plan.report_to) or "none",
+        **run_settings(f"{OUTPUT}/{stage}", job.seed, job.plan.report_to),
         "use_peft": job.uses_lora(stage),
         **_lora(job),
     }

@@ -15,6 +15,7 @@ from prefect_ratify.finetune.handoff import (
     sha256,
 )
 from prefect_ratify.finetune.taking_back import Trained, find_trained, require_same_shape, take_back
+from prefect_ratify.finetune.trl_files import stages_of
 from prefect_ratify.flows.gates import require_approval
 from prefect_ratify.flows.handing_off import handed_off
 from prefect_ratify.flows.ledger import read_chain
@@ -41,7 +42,7 @@ def adopt(run: Run, folder: Path) -> str:
         for gate in ("policy", "data"):
             require_approval(run, gate)
         require_handed_off(run, folder, handoff)
-        trained, student = find_trained(folder), run.student()
+        trained, student = find_trained(folder, stages_of(handoff.configs)), run.student()
         require_same_shape(student.folder, trained)
         scratch = run.folder / "train.adopted"
         shutil.rmtree(scratch, ignore_errors=True)
@@ -52,7 +53,7 @@ def adopt(run: Run, folder: Path) -> str:
         run_stage(run, "train", lambda _, part: _move(scratch, part))
         scratch.rmdir()
     stages = " and ".join(trained.stages)
-    return one_line(f"the model of {folder} ({stages}) is run {run.id}'s; go on with: ratify run {run.project.folder}")
+    return one_line(f"the model of {folder} ({stages}) is now run {run.id}'s; ratify run, with its options, goes on")
 
 
 def require_handed_off(run: Run, folder: Path, handoff: Handoff) -> None:

@@ -54,8 +54,11 @@ def gate(run: Run, name: str) -> None:
 
 def require_approval(run: Run, name: str) -> None:
     """NotApproved where the ledger does not cover what a stage is about to use, as it is now."""
-    if not passes(name, decided(run, name, evidence_digest(run, name))):
-        raise NotApproved(f"gate {name}: what stands there now was not approved; run again to be asked")
+    evidence = evidence_digest(run, name)
+    if not passes(name, decided(run, name, evidence)):
+        nobody = any(entry.unattended for entry in votes_on(run, name, evidence))
+        how = " without --unattended" if nobody else ""
+        raise NotApproved(f"gate {name}: what stands there now was not approved; to be asked, run again{how}")
 
 
 def decided(run: Run, name: str, evidence: str) -> Decision | None:

@@ -15,11 +15,12 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import ShortOfRows
 from prefect_ratify.finetune.composing import sentences_for
-from prefect_ratify.finetune.counts import require_rows, summed
+from prefect_ratify.finetune.counts import DataCounts, require_rows, summed
 from prefect_ratify.finetune.data_card import data_card
-from prefect_ratify.finetune.dataset import DATA
+from prefect_ratify.finetune.dataset import DATA, PREFERENCES, SUPERVISED, row_files
 from prefect_ratify.finetune.leaks import require_no_leak
 from prefect_ratify.finetune.preferences import model_name
 from prefect_ratify.finetune.row_making import RowMaking
@@ -58,16 +59,16 @@ def generate(run: Run, folder: Path) -> None:
     with _shared(run) as making:
         plan = write_plan(run, making, folder)
         say(f"  {plan.rows:,} rows in {plan.shards:,} shards, at most {plan.calls:,} calls")
-        run_shards(str(run.folder), str(folder), range(plan.shards), run.task_runner, _at_once(making))
-    counts = summed(shard_counts(folder))
-    write_record(folder / "counts.json", counts)
+        _make_missing(run, making, plan, folder)
+    counts = _counted(folder)
     try:
         require_rows(counts)
     except ShortOfRows:
         undo_unanswered(folder)
         raise
     varied = read_record(folder / TALLY, VariationCounts) if making.data.variations else None
-    card = data_card(making.policy, counts, _writers(plan, making), read_ledger(run.folder), varied)
+    rows = file_digest(*row_files(folder / SUPERVISED), *row_files(folder / PREFERENCES))
+    card = data_card(making.policy, counts, _writers(plan, making), read_ledger(run.folder), varied, rows=rows)
     write_text(folder / DATA / "README.md", card)
 
 
@@ -109,6 +110,24 @@ def making_of(run: Run) -> RowMaking:
         data=run.settings.data,
         longest=int(length.value) if length and length.value else 0,
     )
+
+
+def _make_missing(run: Run, making: RowMaking, plan: RowPlan, folder: Path) -> None:
+    """Make the shards that are not there; ShortOfRows says of all rows what became of them."""
+    try:
+        run_shards(str(run.folder), str(folder), range(plan.shards), run.task_runner, _at_once(making))
+    except ShortOfRows as short:
+        counts = _counted(folder)
+        made, lost = counts.demonstrations + counts.retained, sum(counts.lost.values())
+        left = plan.rows - counts.asked
+        raise ShortOfRows(f"{short}; of all {plan.rows} rows {made} are made, {lost} lost, {left} to make") from short
+
+
+def _counted(folder: Path) -> DataCounts:
+    """The counts of all shards that are made, which are written down."""
+    counts = summed(shard_counts(folder))
+    write_record(folder / "counts.json", counts)
+    return counts
 
 
 def _critic(run: Run) -> ModelCritic:

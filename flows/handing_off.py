@@ -41,6 +41,8 @@ def hand_off(run: Run, target: Path, base: str = "") -> str:
     data = run.stage_folder("generate") / DATA
     require_nothing_private(data, _private(run))
     job = training_job(run, base)
+    if not job.stages:
+        raise InputError("there is nothing to train elsewhere: of sft and dpo, none is asked for that has rows")
     texts = training_files(job)
     texts["README.md"] = readme(run.project.policy.title, job, _versions(), _approval(run))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -53,7 +55,8 @@ def hand_off(run: Run, target: Path, base: str = "") -> str:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     runs = " && ".join(f"trl {stage} --config {stage}.yaml" for stage in job.stages)
-    return one_line(f"{target} is ready: run there {runs}, and bring it back with ratify adopt", 1000)
+    without = f" (without {', '.join(job.left_out)}, which needs the run itself)" if job.left_out else ""
+    return one_line(f"{target} is ready: run there {runs}{without}, and bring it back with ratify adopt", 1000)
 
 
 def handed_off(run: Run, base: str) -> Handoff:

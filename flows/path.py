@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from prefect import flow, runtime, task
 from prefect.client.schemas.objects import State
@@ -30,6 +31,7 @@ from prefect_ratify.flows.training_deployment import COLLAPSED, GATES_BEFORE, re
 from prefect_ratify.progress import say
 
 FLOW = "policy-to-model"
+Until = Literal["", "draft", "policy", "data"]  # a gate, or none: to the end
 WORK = {
     "prototype": prototype.prototype,
     "refine": refine.refine,
@@ -49,6 +51,10 @@ APPROVED_BEFORE = {
 }
 
 
+class _Reached(Exception):
+    """The path is where it was to end."""
+
+
 def run_name() -> str:
     """What Prefect calls a run: its project."""
     return Path(str(runtime.flow_run.parameters.get("project", ""))).name
@@ -61,13 +67,14 @@ def policy_to_model(
     fresh: bool = False,
     task_runner: str = "threads",
     train_on: str = "",
+    until: Until = "",
 ) -> str | State[str]:
     """Carry the policy in the folder `project` to a finetuned model; returns the run's folder.
 
     Finished stages of a run with the same inputs are not run again; `fresh` starts a new run. The
     shards of the data stage are made by `task_runner`, which changes nothing in them; the deployment
     `train_on` of `train_model` trains, where one is named. A model that falls apart in training ends
-    the run as *Collapsed*.
+    the run as *Collapsed*. Once the gate `until` is passed, this ends there; another call goes on.
     People who ask for changes at a gate send it back; people who reject end it, as *Rejected*.
     """
     engine_named(task_runner)  # before anything is begun
@@ -81,7 +88,9 @@ def policy_to_model(
         finish_putting_aside(run)
         while True:
             try:
-                return walk(run)
+                return walk(run, until)
+            except _Reached:
+                return str(run.folder)
             except ChangesRequested as asked:
                 run = go_back(run, asked)
             except Rejected as refusal:
@@ -90,15 +99,15 @@ def policy_to_model(
                 return Failed(name=COLLAPSED, message=str(end))
 
 
-def walk(run: Run) -> str:
+def walk(run: Run, until: Until = "") -> str:
     """The path from its beginning: what is done is not done again, what is approved not asked again."""
     stage(run, "prototype")
-    gate(run, "draft")
+    passed(run, "draft", until)
     stage(run, "refine")
     stage(run, "regress")
-    gate(run, "policy")
+    passed(run, "policy", until)
     stage(run, "generate")
-    gate(run, "data")
+    passed(run, "data", until)
     stage(run, "train")
     stage(run, "compare")
     require_approvals(run, "release")
@@ -109,6 +118,13 @@ def walk(run: Run) -> str:
         write_report(run)  # a refusal stands in it too
         publish_report(run)
     return str(run.folder)
+
+
+def passed(run: Run, name: str, until: Until) -> None:
+    """Return once a gate is passed, but for the one at which the path is to end."""
+    gate(run, name)
+    if name == until:
+        raise _Reached
 
 
 def require_approvals(run: Run, name: str) -> None:

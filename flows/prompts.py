@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_ratify.errors import LeakError
+from prefect_ratify.finetune.counts import reasons
 from prefect_ratify.finetune.leaks import LeakCheck, leak_check
 from prefect_ratify.finetune.planning import planned_in_all
 from prefect_ratify.finetune.row_making import RowMaking
@@ -15,6 +16,7 @@ from prefect_ratify.finetune.templates import by_templates
 from prefect_ratify.finetune.variations import VariationTally, vary
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy_modules.varying import by_model
+from prefect_ratify.progress import say
 from prefect_ratify.records import Scenario, TrainingPrompt
 from prefect_ratify.scenarios.suite import Suite
 from prefect_ratify.store import read_record, write_record
@@ -38,8 +40,11 @@ def write_plan(run: Run, making: RowMaking, folder: Path) -> RowPlan:
     ways, seen, tally = ways_of(making), Seen(), VariationTally()
     stream = _counted(_prompts(run, making, tally), making, ways, seen)
     blocks = write_prompts(stream, folder / PROMPTS)
-    write_record(folder / TALLY, tally.counts())
-    data = making.data
+    varied, data = tally.counts(), making.data
+    write_record(folder / TALLY, varied)
+    if data.variations:
+        why = f" (refused: {reasons(varied.refused)})" if varied.refused else ""
+        say(f"  {varied.kept:,} of {varied.asked:,} variations kept{why}")
     retained = rows_to_retain(seen.prompts * data.answers * len(ways), seen.unrelated, data.retain)
     plan = RowPlan(
         prompts=seen.prompts,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect_ratify.errors import Collapsed, InputError, Rejected
 from prefect_ratify.flows.gates import unattended
@@ -19,6 +21,9 @@ from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model, require_local
 from prefect_ratify.progress import duration, say
 
+if TYPE_CHECKING:
+    from prefect_ratify.flows.path import Until
+
 
 def run_path(
     folder: Path,
@@ -28,8 +33,9 @@ def run_path(
     nobody_asked: bool = False,
     task_runner: str = "threads",
     train_on: str = "",
-) -> Path:
-    """Carry the project in `folder` to a finetuned model; returns the report's path.
+    until: Until = "",
+) -> str:
+    """Carry the project in `folder` to a finetuned model, or `until` a gate; returns what to tell people.
 
     What is wrong with the input, a model's name included, is found before anything is written.
     """
@@ -57,6 +63,7 @@ def run_path(
             fresh=fresh,
             task_runner=task_runner,
             train_on=train_on,
+            until=until,
             return_state=True,
         )
         if state.name == "Rejected":
@@ -64,8 +71,17 @@ def run_path(
         if state.name == COLLAPSED:
             raise Collapsed(state.message)
         run_folder = Path(state.result())
+    say(f"finished in {duration(time.monotonic() - started)}")
+    return _after(until, folder) if until else _result(run_folder)
+
+
+def _result(run_folder: Path) -> str:
     from prefect_ratify.flows.report import terminal_table
 
-    print(terminal_table(run_in(run_folder)))
-    say(f"finished in {duration(time.monotonic() - started)}")
-    return run_folder / "report.html"
+    return f"{terminal_table(run_in(run_folder))}\nReport: {run_folder / 'report.html'}"
+
+
+def _after(until: str, folder: Path) -> str:
+    """What can be done once the path has ended after a gate."""
+    handoff = f"; to train elsewhere: ratify handoff {shlex.quote(str(folder))} --to FOLDER" if until == "data" else ""
+    return f"gate {until} is passed; to go on, run again without --until and --fresh{handoff}"

@@ -23,7 +23,8 @@ class ShardProgress:
         self._all = len(numbers)
         self.missing = [number for number in numbers if not self._is_there(number)]
         self._done = self._all - len(self.missing)
-        self._made = self._rows = 0
+        self._made = self._rows = self._pairs = 0
+        self._said = ""
         self._started = self._shown = time.monotonic()
         self._live = sys.stderr.isatty()
 
@@ -32,7 +33,8 @@ class ShardProgress:
         self._made += 1
         if self._is_there(number):
             self._done += 1
-            self._rows += self._rows_of(number)
+            self._rows += self._count(SUPERVISED, number)
+            self._pairs += self._count(PREFERENCES, number)
         now = time.monotonic()
         if now - self._shown >= (0.5 if self._live else SECONDS_BETWEEN_LINES):
             self._shown = now
@@ -52,19 +54,21 @@ class ShardProgress:
         parts = [f"shards: {self._done}/{self._all}"]
         if self._made:
             passed, left = time.monotonic() - self._started, len(self.missing) - self._made
-            parts.append(f"{self._rows:,} rows")
+            parts.append(f"{self._rows:,} rows" + (f" and {self._pairs:,} pairs" if self._pairs else ""))
             parts.append(f"about {duration(passed / self._made * left)} left" if left else duration(passed))
         return " · ".join(parts)
 
     def _show(self, end: str) -> None:
+        line = self.line()
         if self._live:
-            print(f"\r\033[K  {self.line()}", end=end, file=sys.stderr, flush=True)
-        else:
-            say(f"  {self.line()}")
+            print(f"\r\033[K  {line}", end=end, file=sys.stderr, flush=True)
+        elif line != self._said:
+            say(f"  {line}")
+        self._said = line
 
     def _is_there(self, number: int) -> bool:
         return (self._folder / DONE / f"{number:05d}.json").exists()
 
-    def _rows_of(self, number: int) -> int:
-        paths = (self._folder / kind / shard_name(number) for kind in (SUPERVISED, PREFERENCES))
-        return sum(rows_in(path) for path in paths if path.exists())
+    def _count(self, kind: str, number: int) -> int:
+        path = self._folder / kind / shard_name(number)
+        return rows_in(path) if path.exists() else 0

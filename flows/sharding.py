@@ -63,8 +63,8 @@ class Shards:
 
 def engine_named(runner: str) -> Engine:
     """The engine that `--task-runner` names; InputError where there is none, or it is not installed."""
-    name, _, address = runner.partition(":")
-    if name not in ENGINES or (name == "threads" and address):
+    name, colon, address = runner.partition(":")
+    if name not in ENGINES or (colon and (name == "threads" or not address)):
         raise InputError(f"there is no task runner {runner!r}", "give threads, dask, ray, dask:ADDRESS or ray:ADDRESS")
     if name != "threads" and find_spec(f"prefect_{name}") is None:
         raise InputError(f"the task runner {name!r} is not installed", f"pip install 'prefect-ratify[{name}]'")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from prefect_ratify.errors import one_line
+from prefect_ratify.finetune.origins import WRITTEN
 from prefect_ratify.finetune.row_search import ClauseRows
 from prefect_ratify.flows.lineage import reasons, wording
 from prefect_ratify.flows.pages import SIGNS, day, gap, gap_reach, percent, reach
@@ -55,7 +56,8 @@ def _asked(found: RowTrace) -> Iterator[Line]:
     whence = found.row.provenance
     source = f"; source: {found.source}" if found.source else ""
     if not whence.varied_from:
-        yield 2, f"{found.origin}, as people wrote it: {whence.scenario_id}{source}"
+        kind = "" if found.origin == WRITTEN else f"{found.origin}, "
+        yield 2, f"{kind}as people wrote it: {whence.scenario_id}{source}"
         return
     yield 2, f"a variation ({found.origin}) of {whence.varied_from}: {whence.scenario_id}{source}"
     if found.written:

@@ -32,31 +32,35 @@ MOST_POINTS = 400
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One step of the training, as the report shows it."""
+    """One step of the training, as the report shows it; without a summary where it was trained elsewhere."""
 
     title: str
-    summary: StageSummary
+    summary: StageSummary | None
     curves: list[Markup]
     looks: tuple[Look, ...]
 
     @property
     def settings(self) -> list[tuple[str, Any, str]]:
         """Each setting with its value and where it comes from."""
+        if self.summary is None:
+            return []
         told = {**self.summary.settings, **(self.summary.lora or {})}
         return [(key, value, self.summary.sources.get(key, "")) for key, value in told.items()]
 
 
 def training_steps(folder: Path) -> list[TrainingStep]:
-    """The steps that the train stage in `folder` took, in order; none where the model was trained elsewhere."""
+    """The steps that the train stage in `folder` took, in order; of an adopted model, those that it brought logs of."""
     looks = read_record(folder / "looks.json", Looks) if (folder / "looks.json").exists() else Looks()
-    steps: dict[str, dict[str, Any]] = read_json(folder / "training.json").get("steps", {})
-    return [_step(name, StageSummary.model_validate(summary), folder, looks) for name, summary in steps.items()]
+    training = read_json(folder / "training.json")
+    done = {name: StageSummary.model_validate(summary) for name, summary in training.get("steps", {}).items()}
+    adopted = dict.fromkeys(training.get("adopted", {}).get("stages", ()))
+    return [_step(name, summary, folder, looks) for name, summary in {**done, **adopted}.items()]
 
 
-def _step(name: str, summary: StageSummary, folder: Path, looks: Looks) -> TrainingStep:
+def _step(name: str, summary: StageSummary | None, folder: Path, looks: Looks) -> TrainingStep:
     log: list[dict[str, Any]] = read_json(folder / name / "log.json")
     title = TITLES.get(name) or f"Preference training (DPO) on the model’s own answers, round {name.rpartition('-')[2]}"
-    before = () if looks.before is None else (looks.before,)
+    before = () if looks.before is None or summary is None else (looks.before,)
     seen = tuple(look for look in looks.seen if look.of == name)
     drawn = [_curve(log, key, label) for key, label in CURVES.items()]
     return TrainingStep(title, summary, [each for each in drawn if each], before + seen)

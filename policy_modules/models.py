@@ -35,7 +35,7 @@ def open_model(name: str, *, greet: bool = True) -> LanguageModel:
     """
     if name == embedded.NAME or (name and Path(name).is_dir()):
         return load_local(name)
-    if name.startswith((".", "/", "~")) or "/" not in name:
+    if name.startswith((".", "/", "~")) or "/" not in name or name.endswith("/"):
         raise InputError(f"there is no model {name!r}", HINT)
     model = RemoteModel(name)
     if greet:

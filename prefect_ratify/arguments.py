@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("folder", type=Path)
     run.add_argument("--fresh", action="store_true", help="start a new run even where one of the same inputs is there")
     run.add_argument("--unattended", action="store_true", help="ask nobody at the gates (the report says so, in red)")
+    run.add_argument("--until", choices=["draft", "policy", "data"], default="", help="end once this gate is passed")
     run.add_argument("--samples", type=_positive, help="answers for each held-out scenario and condition (default: 4)")
     run.add_argument("--seed", type=int, help="of all sampling and training (default: 0)")
     run.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")

@@ -160,15 +160,16 @@ def _try(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.running import run_path
 
-    report = run_path(
+    outcome = run_path(
         options.folder,
         _settings(options),
         fresh=options.fresh,
         nobody_asked=options.unattended,
         task_runner=options.task_runner,
         train_on=options.train_on,
+        until=options.until,
     )
-    print(f"Report: {report}")
+    print(outcome)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from prefect_ratify import embedded
 from prefect_ratify.command_line import ENVIRONMENT, main
 from prefect_ratify.local_models import LocalModel, load_local
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
+# Two processes test on two cores: torch's threads that spin while they wait would slow each other down.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +51,21 @@ def student() -> LocalModel:
     model = load_local("embedded")
     model.load()
     return model
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of two layers with the embedded model's tokenizer, untrained: six query heads, three key heads."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    folder, source = tmp_path_factory.mktemp("base") / "tiny-llama", embedded.checkpoint()[0]
+    shape = {"hidden_size": 48, "intermediate_size": 96, "head_dim": 8, "num_hidden_layers": 2}
+    config = LlamaConfig.from_pretrained(source, **shape, num_attention_heads=6, num_key_value_heads=3)
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -53,18 +56,26 @@ def quick_train(run: Run, folder: Path) -> None:
     write_json(folder / "training.json", {"pairs": 0, "preference_training": False})
 
 
-run_folder.open_model = quick_model
-Run.student = lambda self: self.model("student")  # type: ignore[assignment,method-assign]
-train.tuned_model = compare.tuned_model = lambda run: FakeModel(lambda call: ANSWER, name="finetuned")  # type: ignore[assignment,return-value]
-path.WORK.update(generate=quick_generate, train=quick_train)
+@contextmanager
+def stand_ins() -> Iterator[None]:
+    """Quick stages and a quick model in the place of the real ones, until the block ends: other tests use those."""
+    with ExitStack() as stack:
+        finetuned = FakeModel(lambda call: ANSWER, name="finetuned")
+        stack.enter_context(patch.object(run_folder, "open_model", quick_model))
+        stack.enter_context(patch.object(Run, "student", lambda run: run.model("student")))
+        for module in (train, compare):
+            stack.enter_context(patch.object(module, "tuned_model", lambda run: finetuned))
+        stack.enter_context(patch.dict(path.WORK, generate=quick_generate, train=quick_train))
+        yield
 
 
 @flow(name="policy-to-model", flow_run_name=path.run_name)
 def policy_to_model(
-    project: str, settings: Settings | None = None, fresh: bool = False, train_on: str = ""
+    project: str, settings: Settings | None = None, fresh: bool = False, train_on: str = "", until: path.Until = ""
 ) -> str | State[str]:
     """The path itself."""
-    return path.policy_to_model.fn(project, settings, fresh, train_on=train_on)  # type: ignore[return-value]
+    with stand_ins():
+        return path.policy_to_model.fn(project, settings, fresh, train_on=train_on, until=until)  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

@@ -271,7 +271,7 @@ def test_the_process_ends_with_the_same_line_and_status(starter: Path) -> None:
 # what is wrong with the rest
 
 
-@pytest.mark.parametrize("name", ["nonsense", "./nowhere", "/nowhere/at/all"])
+@pytest.mark.parametrize("name", ["nonsense", "./nowhere", "/nowhere/at/all", "openai/"])
 def test_a_model_that_does_not_exist_is_one_line(starter: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["run", str(starter)], ["run", str(starter), "--unattended"]):
         assert main([*arguments, "--responder", name]) == 2

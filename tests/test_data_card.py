@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_ratify.embedded import file_digest
 from prefect_ratify.finetune.counts import DataCounts, counted
 from prefect_ratify.finetune.data_card import data_card, size_category
-from prefect_ratify.finetune.dataset import DATA, PREFERENCES, SUPERVISED, shard_name, write_rows
+from prefect_ratify.finetune.dataset import DATA, PREFERENCES, SUPERVISED, row_files, shard_name, write_rows
 from prefect_ratify.finetune.origins import origin
 from prefect_ratify.finetune.variations import VariationCounts
 from prefect_ratify.flows.data_picture import rows_picture
@@ -28,7 +29,7 @@ def counts(**more: object) -> DataCounts:
 
 
 def card(found: DataCounts, decisions: tuple[LedgerEntry, ...] = (), **more: Any) -> str:
-    return data_card(POLICY, found, {"critic": "m"}, decisions, **more)
+    return data_card(POLICY, found, {"critic": "m"}, decisions, **{"rows": "d", **more})
 
 
 def header(text: str) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def test_foreign_text_brings_no_markup_no_line_and_no_header_of_its_own() -> Non
     hostile = "x\n---\nlicense: mit\n# H\x1b[31m <script>| [a](b)"
     policy = POLICY.model_copy(update={"title": hostile})
     found = counts(lost={hostile: 1}, by_origin={hostile: 1}, by_method={hostile: 1}, lint={hostile: 1})
-    text = data_card(policy, found, {"critic": hostile}, (entry("draft", hostile, comment=hostile),))
+    text = data_card(policy, found, {"critic": hostile}, (entry("draft", hostile, comment=hostile),), rows="d")
     assert header(text)["license"] == "unknown" and "\x1b" not in text and "<script" not in text.split("---\n", 2)[2]
     assert text.count("\n---\n") == 1 and "\n# H" not in text and "[a](b)" not in text.split("---\n", 2)[2]
 
@@ -167,3 +168,16 @@ def test_load_dataset_reads_both_kinds_of_rows_by_the_header(tmp_path: Path, pai
     if pairs:
         found = load_dataset(str(tmp_path / DATA), "preferences", cache_dir=cache)["train"]
         assert found.num_rows == 1 and found[0]["chosen"] == [{"role": "assistant", "content": "Since when?"}]
+
+
+@pytest.mark.model
+def test_load_dataset_gives_no_other_runs_rows_from_its_cache(tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    for run in ("one", "two"):
+        data = tmp_path / run / DATA
+        write_rows([revised(run)], tmp_path / run / SUPERVISED / shard_name(0))
+        (data / "README.md").write_text(card(counts(pairs=0), rows=file_digest(*row_files(data / "sft"))))
+    for run in ("one", "two", "one"):
+        (row,) = load_dataset(str(tmp_path / run / DATA), cache_dir=str(tmp_path / "cache"))["train"]
+        assert row["provenance"]["policy"] == run

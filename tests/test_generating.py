@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -240,6 +242,36 @@ def test_a_row_that_holds_a_held_out_request_fails_the_stage_by_name(tmp_path: P
 
 
 @model
+def test_variations_and_votes_give_rows_and_a_variation_that_is_a_held_out_request_is_in_no_file(
+    tmp_path: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaking = "A zebra SECRETMARK trampled my greenhouse and all orchids."
+    number = iter(range(10_000))
+
+    def answer(messages: Messages) -> str:
+        shown = messages[-1]["content"]
+        if "[[ ## requests ## ]]" in shown:
+            varied = f"Aunt Ida has a {topic(shown)} in Cork, and {len(shown)} letters on it"
+            return fields(requests=json.dumps([leaking if "rent" in shown else varied]))
+        if shown.endswith("is option:"):
+            first, second = map(int, re.findall(r"law of (\d+)", shown))
+            return "A" if first < second else "B"
+        return answering(answer=lambda text: f"See the law of {next(number)}.")(messages)
+
+    serve(answer)
+    write_project(tmp_path / "p", 3)
+    folder = make(begin(tmp_path / "p", rounds=1, variations=1, votes=2))
+    counts = counts_in(folder)
+    assert "2 of 3 variations kept (refused: 1 × too close to a held-out scenario)" in capsys.readouterr().err
+    assert (counts.prompts, counts.scenarios, counts.asked, counts.demonstrations) == (5, 3, 5, 5)
+    assert sum(counts.by_origin.values()) == 5 and counts.by_origin["written"] == 3
+    touching = sum(bool(row.provenance.clause_ids) for row in rows_in(folder))
+    assert counts.pairs_by_method["two own answers, preferred by a feedback model"] == touching >= 3
+    for name, content in files(folder).items():
+        assert MARK not in content and b"trampled" not in content, name
+
+
+@model
 def test_a_development_scenario_that_is_a_held_out_one_is_found_before_any_prompt_is_written(
     tmp_path: Path, serve: Serve
 ) -> None:
@@ -321,9 +353,11 @@ def test_a_teacher_that_stays_down_leaves_its_shards_for_the_next_run(
     run = begin(tmp_path / "p", rounds=1, shard_rows=3)
     with pytest.raises(
         ShortOfRows, match=r"shard \d: [123] of 3 rows got no answer, and 'hosted_vllm/scripted' is silent"
-    ):
+    ) as caught:
         make(run)
     folder = run.stage_folder("generate.part")
+    made = counts_in(folder).demonstrations
+    assert str(caught.value).endswith(f"of all 9 rows {made} are made, 0 lost, {9 - made} to make") and 0 < made < 9
     assert 2 in missing_shards(folder) and 0 not in missing_shards(folder)
     before = (folder / SUPERVISED / "shard-00000.parquet").stat().st_mtime_ns
     healed.set()
@@ -360,8 +394,10 @@ def test_too_few_rows_for_want_of_answers_are_the_next_runs_to_make(tmp_path: Pa
     serve(answer)
     write_project(tmp_path / "p", 4)
     run = begin(tmp_path / "p", rounds=1, shard_rows=2)
-    with pytest.raises(ShortOfRows, match=r"only 1 of 4 training rows could be made \(3 × no critique \(ServerError\)"):
+    wanted = r"only 1 of 4 training rows could be made \(3 × no critique \(ServerError\)"
+    with pytest.raises(ShortOfRows, match=wanted) as caught:
         make(run)
+    assert "the 3 that got no answer are asked for once more" in str(caught.value)
     healed.set()
     assert counts_in(make(run)).demonstrations == 4
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,30 @@ from prefect_ratify.errors import InputError, NotApproved
 from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, count_rows, shard_name, write_rows
 from prefect_ratify.finetune.gguf_file import write_gguf
 from prefect_ratify.finetune.handoff import HANDOFF, data_digests, read_handoff, sha256
-from prefect_ratify.finetune.taking_back import read_log
-from prefect_ratify.finetune.trl_files import ON_A_CPU
+from prefect_ratify.finetune.taking_back import ADAPTER, Trained, find_trained, read_log
+from prefect_ratify.finetune.training_defaults import Stage
+from prefect_ratify.finetune.training_plan import TrainingPlan
+from prefect_ratify.finetune.trl_files import ON_A_CPU, Job, training_files
 from prefect_ratify.flows.adopting import adopt
+from prefect_ratify.flows.compare import FINETUNED, compare
 from prefect_ratify.flows.gates import require_approval
 from prefect_ratify.flows.handing_off import hand_off, training_job
 from prefect_ratify.flows.ledger import append
+from prefect_ratify.flows.model_card import model_card
+from prefect_ratify.flows.path import require_approvals
 from prefect_ratify.flows.project import Models, Settings
+from prefect_ratify.flows.prototype import prototype
 from prefect_ratify.flows.run_folder import Run, evidence_digest, open_run, run_stage
 from prefect_ratify.flows.train import tuned_model
-from prefect_ratify.records import Demonstration, LedgerEntry, Message, PreferencePair, Provenance
-from prefect_ratify.store import read_json, write_json, write_record
+from prefect_ratify.flows.training_curves import training_steps
+from prefect_ratify.records import Demonstration, LedgerEntry, Message, PreferencePair, Provenance, Response, Sampling
+from prefect_ratify.store import read_json, read_records, write_json, write_record
 from tests.gate_server import until
 
 pytestmark = pytest.mark.model
 BIN = Path(sys.executable).parent
-TRAINING = "sft: {max_steps: 2, per_device_train_batch_size: 4}\ndpo: {max_steps: 2, per_device_train_batch_size: 4}\n"
+FEW = "{max_steps: 2, per_device_train_batch_size: 4}"
+TRAINING = f"stages: [sft, dpo]\nsft: {FEW}\ndpo: {FEW}\n"
 ROWS = 16
 REFUSE = """import sys
 
@@ -65,27 +74,15 @@ class Handed:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base model: six query heads, three key heads of eight dimensions each."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    folder, source = tmp_path_factory.mktemp("base") / "tiny-llama", embedded.checkpoint()[0]
-    shape = {"hidden_size": 48, "intermediate_size": 96, "head_dim": 8, "num_hidden_layers": 2}
-    config = LlamaConfig.from_pretrained(source, **shape, num_attention_heads=6, num_key_value_heads=3)
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def begun(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with rows of both kinds, at its data gate."""
     project = tmp_path_factory.mktemp("handoff") / "project"
     assert main(["init", str(project), "--example", "legal-advice"]) == 0
     (project / "training.yaml").write_text(TRAINING)
-    run = open_run(project, Settings(models=Models(student=str(tiny))))
+    models = Models(student=str(tiny), responder=str(tiny))
+    settings = Settings(models=models, scenario_limit=4, samples=1, sampling=Sampling(max_tokens=8))
+    run = open_run(project, settings)
+    run_stage(run, "prototype", prototype)
     run_stage(run, "refine", lambda run, folder: write_record(folder / "policy.json", run.project.policy))
     run_stage(run, "regress", lambda run, folder: write_json(folder / "comparison.json", {}))
     run_stage(run, "generate", with_rows)
@@ -95,7 +92,7 @@ def begun(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def with_rows(run: Run, folder: Path) -> None:
     rows, pairs = [], []
     good, bad = ((Message(role="assistant", content=text),) for text in ("How long has it lasted?", "No."))
-    for number, scenario in enumerate(run.project.suite.split("develop")[:ROWS]):
+    for number, scenario in zip(range(ROWS), cycle(run.project.suite.split("develop")), strict=False):
         place = {"scenario_id": scenario.id, "clause_ids": scenario.clause_ids, "policy": "p", "seed": number}
         provenance = Provenance(**place, model="fake", method="quick")
         rows.append(Demonstration(prompt=scenario.messages, completion=good, provenance=provenance))
@@ -149,7 +146,7 @@ def in_two_processes(folder: Path, stage: str) -> None:
     try:
         until(lambda: "Model saved" in log.read_text() or process.poll() is not None, 200, f"see {log}")
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
+            process.wait(timeout=3)
         assert not process.returncode, log.read_text()[-3000:]
     finally:
         process.terminate()
@@ -250,6 +247,39 @@ def test_what_lora_trained_is_merged_for_dpo(copy: Path, tiny: Path, monkeypatch
         assert torch.allclose(merged(ids).logits, adapted(ids).logits, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("stages", "pairs", "trained", "left_out"),
+    [
+        (None, True, ("sft", "dpo"), ()),
+        (("sft", "dpo"), False, ("sft",), ()),
+        (("sft",), True, ("sft",), ()),
+        (("dpo",), True, ("dpo",), ()),
+        (("sft", "kto"), True, ("sft",), ("KTO",)),
+        (("kto",), True, (), ("KTO",)),
+    ],
+)
+def test_elsewhere_is_trained_what_the_run_would_train(
+    stages: tuple[Stage, ...] | None, pairs: bool, trained: tuple[str, ...], left_out: tuple[str, ...]
+) -> None:
+    job = Job("org/base", 10**9, TrainingPlan(stages=stages), 0, pairs)
+    assert (job.stages, job.left_out) == (trained, left_out)
+    files = training_files(job)
+    assert [name for name in files if name.endswith("-cpu.yaml")] == [f"{stage}-cpu.yaml" for stage in trained]
+    for stage in trained[:1]:
+        assert yaml.safe_load(files[f"{stage}.yaml"])["model_name_or_path"] == "org/base"
+    assert ("merge.py" in files) == (trained == ("sft", "dpo"))
+    assert Job("org/base", 135_000_000, TrainingPlan(), 0, pairs).left_out == ("DPO on own answers",)
+
+
+def test_an_adapter_of_the_first_stage_is_the_base_models_own(tmp_path: Path) -> None:
+    adapter = tmp_path / "output" / "dpo" / ADAPTER
+    adapter.parent.mkdir(parents=True)
+    adapter.touch()
+    assert find_trained(tmp_path, ["dpo"]) == Trained(("dpo",), None, adapter.parent)
+    with pytest.raises(InputError, match="output/sft, is gone"):
+        find_trained(tmp_path, ["sft", "dpo"])
+
+
 SHARD = "data/sft/shard-00000.parquet"
 SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shard": (lambda folder: shutil.copy(folder / SHARD, folder / "data/sft/z.parquet"), "sft/z.parquet was added"),
@@ -304,6 +334,12 @@ def test_the_model_comes_back_into_the_run(handed: Handed, copy: Path) -> None:
     require_approval(run, "data")  # what was decided on is untouched
     for path in run.stage_folder("train").rglob("*.json"):
         assert str(copy) not in path.read_text(), path
+    require_approvals(run, "compare")
+    run_stage(run, "compare", compare)
+    answers = read_records(run.stage_folder("compare") / "responses.jsonl", Response)
+    assert sum(answer.condition == FINETUNED and answer.text != "" for answer in answers) == 4
+    assert "configurations edited there: sft.yaml" in model_card(run)
+    assert [len(step.curves) for step in training_steps(run.stage_folder("train"))] == [1, 4]
     adopt(run, copy)  # once more: what was there is put aside, not lost
     assert [path.name for path in (run.folder / "rounds").iterdir()] == ["1-adopt"]
 

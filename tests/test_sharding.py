@@ -113,7 +113,7 @@ def test_an_error_names_its_shard_and_begins_no_other(
     assert {0, 1} <= set(found.made) <= {0, 1, 3}
 
 
-@pytest.mark.parametrize("runner", ["spark", "threads:4", "", "Dask"])
+@pytest.mark.parametrize("runner", ["spark", "threads:4", "", "Dask", "dask:"])
 def test_an_unknown_task_runner_is_wrong_input(runner: str) -> None:
     with pytest.raises(InputError, match="there is no task runner"):
         engine_named(runner)

@@ -137,11 +137,11 @@ def test_kto_and_grpo_go_on_from_the_same_adapter(tuned: tuple[Weights, Weights]
     assert grpo.checkpoint == tuned[0].checkpoint and stage_summary(tmp_path / "grpo").stage == "grpo"
 
 
-def test_full_finetuning_leaves_a_whole_model_and_dpo_goes_on_from_it(student: LocalModel, tmp_path: Path) -> None:
+def test_full_finetuning_leaves_a_whole_model_and_dpo_goes_on_from_it(tiny: Path, tmp_path: Path) -> None:
     step = {**FEW, "max_steps": 1, "save_strategy": "no"}
     plan = TrainingPlan(lora=None, sft=step, dpo=step)
-    sft = trained("sft", Weights(student.folder), write_demonstrations(tmp_path / "rows", 2), tmp_path, plan)
-    assert sft.adapter is None and checkpoint_digest(sft.checkpoint) != student.digest
+    sft = trained("sft", Weights(tiny), write_demonstrations(tmp_path / "rows", 2), tmp_path, plan)
+    assert sft.adapter is None and checkpoint_digest(sft.checkpoint) != checkpoint_digest(tiny)
     dpo = trained("dpo", sft, write_pairs(tmp_path / "pairs", 2), tmp_path, plan)
     write_model(dpo, tmp_path / "model", "embedded")
     assert log_of(Weights(tmp_path, dpo.checkpoint))[0]["loss"] == pytest.approx(0.6931, abs=1e-3)

@@ -98,6 +98,17 @@ def test_a_model_that_falls_apart_there_ends_the_run_here(
     assert not case.run.stage_folder("train").exists()
 
 
+def test_a_path_that_ends_after_a_gate_goes_on_from_there(server: Server, project: Path) -> None:
+    (project / "stakeholders.yaml").write_text("people: [{name: Ada}]\n")
+    case, ada = Case(server, project, settings=QUICK, until="data"), Phone("Ada")
+    states = [case.work(), *(case.answer("Ada", code=ada.code()) for _ in ("draft", "policy", "data"))]
+    assert states == ["Suspended", "Suspended", "Suspended", "Completed"]
+    assert not case.run.stage_folder("train").exists()
+    later = Case(server, project, settings=QUICK)
+    assert later.work() == "Suspended" and later.waiting["gate"] == "release"
+    assert later.run.id == case.run.id and later.run.stage_folder("train").exists()
+
+
 @pytest.mark.parametrize("name", ["train-model/nowhere", "nothing"])
 def test_a_deployment_that_is_not_there_is_named_before_anything(server: Server, name: str) -> None:
     with pytest.raises(InputError, match=f"there is no deployment '{name}'"):
