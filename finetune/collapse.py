@@ -5,7 +5,8 @@ and 4) show how text degenerates into repetition, and DPO is known to wander off
 holds it (Pal et al. 2024, arXiv 2402.13228). Rewards do not show it: a model that answered "You're
 going to jail. You're going to jail." had a margin of 10.8 and an accuracy of 1.0. So what is
 looked at is the text. A model is held against what it wrote before any training, and against what
-it is taught: who is taught short answers may give short answers.
+it is taught: who is taught short answers may give short answers. Babble that neither repeats itself
+nor stops is seen by the loss alone, where that is worse than a blind guess among all tokens.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Watch:
     ) -> None:
         self.name, self.prompts, self.path = name, list(prompts)[:PROMPTS], path
         self.looks = read_record(path, Looks) if path.exists() else Looks()
-        self.broke = ""
+        self.broke, self._first_loss = "", 0.0
         if before and self.looks.before is None:
             self._keep(before=look(before, name))
         shown = list(islice(taught, TAUGHT))
@@ -127,8 +128,16 @@ class Watch:
             self.broke = what_broke(now, (before, *self.looks.taught))
         return self.broke
 
-    def numbers(self, logs: dict[str, Any]) -> str:
-        """Look at what the trainer logs: numbers that are none; what broke, or ''."""
+    def numbers(self, logs: dict[str, Any], blind: float = math.inf) -> str:
+        """Look at what the trainer logs; what broke, or ''.
+
+        That is numbers that are none, and a loss above `blind`, what equal chances for all tokens come
+        to, unless training began there (where the model had learned nothing yet).
+        """
+        loss = float(logs.get("loss") or 0)
+        self._first_loss = self._first_loss or loss
+        if loss > max(blind, self._first_loss):
+            self.broke = f"a loss of {loss:.1f} is worse than a blind guess ({blind:.1f})"
         wrong = [key for key in ("loss", "grad_norm") if not math.isfinite(float(logs.get(key) or 0))]
         if wrong:
             self.broke = f"{' and '.join(wrong)} of the training are no finite numbers"
@@ -150,7 +159,7 @@ def _by(count: int, texts: Sequence[str]) -> list[Sequence[str]]:
     return [texts[start : start + count] for start in range(0, len(texts), count)]
 
 
-def watching(watch: Watch, tokenizer: Any) -> Any:
+def watching(watch: Watch, tokenizer: Any, *, supervised: bool) -> Any:
     """A callback for TRL's trainers that stops a training whose model collapses."""
     from transformers import TrainerCallback
 
@@ -165,7 +174,8 @@ def watching(watch: Watch, tokenizer: Any) -> Any:
                 control.should_training_stop, control.should_save = True, False
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if watch.numbers(logs or {}):
+            # Of supervised training the loss is that of the tokens; what DPO and its like log is on another scale.
+            if watch.numbers(logs or {}, math.log(len(tokenizer)) if supervised else math.inf):
                 control.should_training_stop, control.should_save = True, False
 
     return Collapse()

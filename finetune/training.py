@@ -191,7 +191,7 @@ def _train(
     trainer = _trainer(stage, start, config, rows, tokenizer, None if lora is None else _values(lora))
     trainer.remove_callback(PrinterCallback)  # it prints every step; log.json keeps them
     trainer.add_callback(progress_callback(LABELS[stage]))
-    trainer.add_callback(watching(watch, tokenizer))
+    trainer.add_callback(watching(watch, tokenizer, supervised=stage == "sft"))
     cut = count_cut(rows, tokenizer, ANSWERS[stage], getattr(config, "max_length", None))
     if cut:
         say(f"  {cut} of {len(rows)} rows are longer than {config.max_length} tokens, and lose their end")

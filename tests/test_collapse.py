@@ -79,6 +79,15 @@ def test_a_loss_that_is_no_number_stops_it(tmp_path: Path, logs: dict[str, float
     assert watch.numbers({"loss": 0.3, "grad_norm": 1.0}) == "" and watch.numbers(logs)
 
 
+def test_a_loss_worse_than_a_blind_guess_stops_it_unless_it_began_there(tmp_path: Path) -> None:
+    watch = Watch("sft", [[]], [], tmp_path / "looks.json")
+    assert not watch.numbers({"loss": 2.0}, blind=10.8) and not watch.numbers({"loss": 10.7}, blind=10.8)
+    assert watch.numbers({"loss": 14.0}, blind=10.8) == "a loss of 14.0 is worse than a blind guess (10.8)"
+    untrained = Watch("sft", [[]], [], tmp_path / "others.json")
+    assert not untrained.numbers({"loss": 10.9}, blind=10.8) and not untrained.numbers({"loss": 10.85}, blind=10.8)
+    assert not untrained.numbers({"loss": 14.0})
+
+
 @given(st.lists(st.text(max_size=200), max_size=20))
 def test_any_text_can_be_looked_at_and_is_as_whole_as_itself(answers: list[str]) -> None:
     seen = look(answers)

@@ -148,13 +148,21 @@ def test_full_finetuning_leaves_a_whole_model_and_dpo_goes_on_from_it(tiny: Path
     assert (tmp_path / "model" / "tokenizer.json").exists() and not (tmp_path / "adapter").exists()
 
 
-def test_a_wrecked_training_stops_clearly_and_stays_stopped(student: LocalModel, tmp_path: Path) -> None:
-    rows = write_demonstrations(tmp_path / "rows", 6)
-    plan = TrainingPlan(sft={**FEW, "max_steps": 3, "learning_rate": 0.5})
+@pytest.mark.parametrize(
+    ("stage", "steps", "said"),
+    [("sft", 3, "by step 2 of 3: a loss of .* is worse than a blind guess"), ("dpo", 12, "by step 12 of 12: .*answer")],
+)
+def test_a_wrecked_training_stops_clearly_and_stays_stopped(
+    student: LocalModel, tmp_path: Path, stage: Stage, steps: int, said: str
+) -> None:
+    write = {"sft": write_demonstrations, "dpo": write_pairs}[stage]
+    rows = write(tmp_path / "rows", 6)
+    wrecking = {**FEW, "max_steps": steps, "learning_rate": 0.5}
     for _ in range(2):
-        with pytest.raises(Collapsed, match=r"^sft: the model fell apart by step 3 of 3: .* \(it was 0.5\)"):
-            trained("sft", Weights(student.folder), rows, tmp_path, plan, prompts=chats())
-    assert not list(tmp_path.glob("sft/checkpoints")) and not (tmp_path / "sft" / "trained").exists()
+        with pytest.raises(Collapsed, match=rf"^{stage}: the model fell apart {said}.* \(it was 0.5\)"):
+            plan = TrainingPlan(sft=wrecking, dpo=wrecking)
+            trained(stage, Weights(student.folder), rows, tmp_path, plan, prompts=chats())
+    assert not list(tmp_path.glob(f"{stage}/checkpoints")) and not (tmp_path / stage / "trained").exists()
 
 
 def test_the_loss_is_that_of_a_bare_script(student: LocalModel, tmp_path: Path) -> None:
