@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --disable-pip-version-check --no-compile -c constraint
 unexport PYTHONDONTWRITEBYTECODE
 
 # Two processes, each with whole files: much of the tests' time is waiting for servers.
-TWO := -n 2 --dist loadfile
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test unit check bench install clean
 

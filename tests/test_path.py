@@ -96,13 +96,14 @@ def test_finished_stages_are_not_run_again_and_with_fresh_they_are(finished: tup
     again = run(project, server, "--unattended")
     assert again.returncode == 0, again.stderr
     assert stage_lines(again.stderr, "done before, not run again") == list(STAGES)
-    fresh = run(project, server, "--unattended", "--fresh")
+    fresh = run(project, server, "--unattended", "--fresh", "--until", "draft")
     assert fresh.returncode == 0, fresh.stderr
-    assert stage_lines(fresh.stderr, ": done in") == list(STAGES)
+    assert stage_lines(fresh.stderr, ": done in") == ["prototype"]
     second = latest_run(load_project(project))
     assert second.folder != first.folder
-    numbers = [json.loads((r.folder / "report.json").read_text()) for r in (first, second)]
-    assert numbers[0]["conditions"]["base"] == numbers[1]["conditions"]["base"], "same seeds, same answers"
+    answers = [(r.stage_folder("prototype") / "responses.jsonl").read_text() for r in (first, second)]
+    assert answers[0] and answers[0] == answers[1], "same seeds, same answers"
+    (first.folder.parent / "latest").write_text(first.folder.name + "\n")
 
 
 def test_every_stage_leaves_its_files_and_the_model_answers(finished: tuple[Path, str]) -> None:
