@@ -13,6 +13,7 @@ from prefect_ratify.call_store import Asking
 from prefect_ratify.finetune.composing import whole_sentences
 from prefect_ratify.finetune.row_making import Lost, RowMaking, Written
 from prefect_ratify.finetune.shards import RowPlace
+from prefect_ratify.policy_modules import refiner
 from prefect_ratify.records import Response, Scenario, Verdict, digest
 from prefect_ratify.scenarios.judging import verdicts_on
 from prefect_ratify.scenarios.running import call_for, response_to
@@ -38,8 +39,7 @@ async def distilled(scenario: Scenario, place: RowPlace, making: RowMaking, aski
 
 def share_upheld(verdicts: Sequence[Verdict]) -> float:
     """The share of decided clauses that an answer upholds; 0 where none is decided."""
-    decided = [verdict.outcome == "upheld" for verdict in verdicts if verdict.outcome in ("upheld", "violated")]
-    return sum(decided) / len(decided) if decided else 0.0
+    return refiner.share_upheld(refiner.outcomes(verdicts)) or 0.0
 
 
 async def _tried(scenario: Scenario, sample: int, making: RowMaking, asking: Asking) -> tuple[Response, list[Verdict]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_ratify import embedded
-from prefect_ratify.budget import Spending
-from prefect_ratify.call_store import ATTEMPTS, CallStore
+from prefect_ratify.call_store import ATTEMPTS
 from prefect_ratify.errors import InputError
 from prefect_ratify.event_loop import run
 from prefect_ratify.language_models import Answer, LanguageModel, Transient
@@ -179,22 +178,6 @@ class Prompt:
             return dict(_adapter().parse(self.signature, text))
         except Exception:  # an unusable answer is this row's result; the caller counts it
             return None
-
-
-def predict_all(
-    prompt: Prompt,
-    inputs: Sequence[Mapping[str, str]],
-    model: LanguageModel,
-    store: CallStore,
-    label: str = "",
-    spending: Spending | None = None,
-) -> list[dict[str, Any] | None]:
-    """The outputs for each input, in order; None where there is no usable answer.
-
-    One call an input: an answer that does not parse is not asked for a second time.
-    """
-    answers = store.complete(model, [prompt.call(fields) for fields in inputs], label, spending)
-    return [None if answer.error else prompt.read(answer.text) for answer in answers]
 
 
 @lru_cache

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -51,6 +52,9 @@ VERDICTS = [
 ]
 
 
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
 @dataclass
 class Server:
     """Answers each request, and keeps the counts since the last reset."""
@@ -79,20 +83,21 @@ class Server:
         return web.Response(body=answer, content_type="application/json")
 
 
-async def serve(delay: float) -> None:
+async def serve(handle: Handle) -> None:
     """Serve on a free port until the process is ended."""
-    runner = web.ServerRunner(web.Server(Server(delay).handle, access_log=None))
+    runner = web.ServerRunner(web.Server(handle, access_log=None))
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=512).start()
     print(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", flush=True)
     await asyncio.Event().wait()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="tests.calls_bench.server")
+def main(handler: Callable[[float], Handle]) -> None:
+    """Serve what answers after a delay, as the command line has it."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("--delay", type=float, default=0.05, help="seconds before each answer")
-    asyncio.run(serve(parser.parse_args().delay))
+    asyncio.run(serve(handler(parser.parse_args().delay)))
 
 
 if __name__ == "__main__":
-    main()
+    main(lambda delay: Server(delay).handle)

@@ -9,14 +9,13 @@ that several answers to one question are different.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from dataclasses import dataclass, field
 from zlib import crc32
 
 from aiohttp import web
 
-from tests.calls_bench.server import completion
+from tests.calls_bench.server import completion, main
 from tests.data_bench.work import ANSWERS, HELLO, NUMBER
 
 PLACE = NUMBER.encode()
@@ -59,20 +58,5 @@ class Server:
         return web.Response(body=body, content_type="application/json")
 
 
-async def serve(delay: float) -> None:
-    """Serve on a free port until the process is ended."""
-    runner = web.ServerRunner(web.Server(Server(delay).handle, access_log=None))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=512).start()
-    print(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", flush=True)
-    await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="tests.data_bench.server")
-    parser.add_argument("--delay", type=float, default=0.05, help="seconds before each answer")
-    asyncio.run(serve(parser.parse_args().delay))
-
-
 if __name__ == "__main__":
-    main()
+    main(lambda delay: Server(delay).handle)
