@@ -74,13 +74,6 @@ def demonstrations(folder: Path) -> Iterator[Demonstration]:
         yield Demonstration.model_validate(row)
 
 
-def preference_pairs(folder: Path) -> Iterator[PreferencePair]:
-    """The same of a folder of pairs."""
-    for row in stream_rows(folder):
-        del row["id"]
-        yield PreferencePair.model_validate(row)
-
-
 def _schema(kind: type[Row | JudgedCompletion]) -> Any:
     import pyarrow as pa
 

@@ -18,7 +18,6 @@ from prefect_ratify.policy_modules.feedback import soft_label, turned_votes
 from prefect_ratify.records import (
     ClauseVote,
     Completion,
-    Demonstration,
     Judged,
     JudgedCompletion,
     Message,
@@ -90,15 +89,6 @@ def kto_rows(
         rows += [row] if row else []
     lost = {"no usable answer": len(responses) - len(answers), "no verdict decides": len(answers) - len(rows)}
     return rows, {reason: count for reason, count in lost.items() if count}
-
-
-def judged_answers(row: Demonstration) -> list[JudgedCompletion]:
-    """A supervised row's answer and its original, each as a row for KTO; none of what no verdict decides."""
-    origin = row.provenance
-    first = origin.model_copy(update={"after": origin.before, "before": (), "revisions": (), "round": 0})
-    found = [_judged_row(row.prompt, row.completion[-1].content, origin)]
-    found += [_judged_row(row.prompt, origin.original, first)] if origin.original else []
-    return [each for each in found if each]
 
 
 def preferred(first: str, second: str, votes: Sequence[ClauseVote]) -> tuple[str, str, tuple[ClauseVote, ...]] | str:

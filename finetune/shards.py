@@ -116,10 +116,9 @@ def prompts_of(folder: Path, plan: RowPlan, places: Sequence[RowPlace]) -> list[
     return [found[place.prompt - first] for place in places]
 
 
-def missing_shards(folder: Path) -> list[int]:
-    """The shards that are not made yet."""
-    shards = read_record(folder / PLAN, RowPlan).shards
-    return [number for number in range(shards) if not _done(folder, number).exists()]
+def is_made(folder: Path, number: int) -> bool:
+    """Whether all files of a shard are there: its counts are written last."""
+    return _done(folder, number).exists()
 
 
 def shard_counts(folder: Path) -> Iterator[ShardCounts]:

@@ -209,8 +209,7 @@ def _train(
     )
     write_record(folder / "summary.json", summary)
     (folder / "part").rename(folder / "trained")
-    for scratch in ("checkpoints", "cache"):
-        shutil.rmtree(folder / scratch, ignore_errors=True)
+    _clear(folder)
 
 
 def _trainer(
@@ -248,7 +247,7 @@ def _run(stage: Stage, trainer: Any, folder: Path, watch: Watch) -> None:
     if watch.broke:
         error = watch.collapse(stage, state.global_step, state.max_steps, trainer.args.learning_rate)
         write_text(folder / "collapsed.txt", f"{error}\n")
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        _clear(folder)
         raise error
     part = folder / "part"
     shutil.rmtree(part, ignore_errors=True)
@@ -259,6 +258,15 @@ def _run(stage: Stage, trainer: Any, folder: Path, watch: Watch) -> None:
         model.config._name_or_path = ""
         model.save_pretrained(str(part))
         trainer.processing_class.save_pretrained(str(part))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what only a training under way needs. What TensorBoard has to show stands among it, and stays."""
+    shown = folder / "checkpoints" / "runs"
+    if shown.exists():
+        shutil.copytree(shown, folder / "runs", dirs_exist_ok=True)
+    for scratch in ("checkpoints", "cache"):
+        shutil.rmtree(folder / scratch, ignore_errors=True)
 
 
 def _refuse_again(folder: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -32,6 +33,23 @@ RESERVED = {
     "hub_token": "secrets are written nowhere",
     "push_to_hub_token": "secrets are written nowhere",
     "reward_weights": "there is one reward function",
+}
+
+
+# What TRL and peft take as it is, and training refuses once it has begun, or goes through without learning anything
+# (each tried with TRL 1.16): what is taken in words, and the test of it.
+_TRAINS: dict[str, tuple[str, Callable[[float], bool]]] = {
+    **dict.fromkeys(("learning_rate", "num_train_epochs"), ("a number above 0", lambda n: 0 < n < math.inf)),
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "r"),
+        ("a whole number from 1 on", lambda n: n >= 1),
+    ),
+    **dict.fromkeys(
+        ("warmup_steps", "adam_epsilon", "neftune_noise_alpha", "dataloader_num_workers"),
+        ("no number below 0", lambda n: n >= 0),
+    ),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), ("a number from 0 to below 1", lambda n: 0 <= n < 1)),
+    "lora_dropout": ("a number from 0 to 1", lambda n: 0 <= n <= 1),
 }
 
 
@@ -59,11 +77,15 @@ def why_no_key(section: str, key: str) -> tuple[str, str]:
 
 
 def why_no_value(section: str, key: str, value: Any) -> str:
-    """What is wrong with a value by the type that the library declares; '' where nothing is."""
+    """What is wrong with a value by the type that the library declares, or for training; '' where nothing is."""
+    seen = one_line(repr(value), 60)
     try:
-        as_declared(section, key, value)
+        read = as_declared(section, key, value)
     except ValueError:
-        return f"{key} takes {_named(_fields(section)[key])}, not {one_line(repr(value), 60)}"
+        return f"{key} takes {_named(_fields(section)[key])}, not {seen}"
+    taken, trains = _TRAINS.get(key, ("", None))
+    if trains and isinstance(read, int | float) and not trains(read):
+        return f"{key} takes {taken}, not {seen}"
     return ""
 
 

@@ -8,20 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, rows_in, shard_name
-from prefect_ratify.finetune.shards import DONE
+from prefect_ratify.finetune.shards import is_made
 from prefect_ratify.progress import SECONDS_BETWEEN_LINES, duration, say
 
 
 class ShardProgress:
-    """Which shards of a stage are missing, and what has come of those that were not.
-
-    A shard is there when `shards/<number>.json` is: it is written last.
-    """
+    """Which shards of a stage are missing, and what has come of those that were not."""
 
     def __init__(self, stage_folder: Path, numbers: Sequence[int]) -> None:
         self._folder = stage_folder
         self._all = len(numbers)
-        self.missing = [number for number in numbers if not self._is_there(number)]
+        self.missing = [number for number in numbers if not is_made(stage_folder, number)]
         self._done = self._all - len(self.missing)
         self._made = self._rows = self._pairs = 0
         self._said = ""
@@ -31,7 +28,7 @@ class ShardProgress:
     def ended(self, number: int) -> None:
         """Count a shard that somebody tried to make, and show the line when it is due."""
         self._made += 1
-        if self._is_there(number):
+        if is_made(self._folder, number):
             self._done += 1
             self._rows += self._count(SUPERVISED, number)
             self._pairs += self._count(PREFERENCES, number)
@@ -65,9 +62,6 @@ class ShardProgress:
         elif line != self._said:
             say(f"  {line}")
         self._said = line
-
-    def _is_there(self, number: int) -> bool:
-        return (self._folder / DONE / f"{number:05d}.json").exists()
 
     def _count(self, kind: str, number: int) -> int:
         path = self._folder / kind / shard_name(number)

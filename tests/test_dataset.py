@@ -11,7 +11,7 @@ from prefect_ratify.errors import LeakError, ShortOfRows
 from prefect_ratify.finetune import sentences
 from prefect_ratify.finetune.composing import composed
 from prefect_ratify.finetune.counts import DataCounts, require_rows
-from prefect_ratify.finetune.dataset import demonstrations, preference_pairs, shard_name, write_rows
+from prefect_ratify.finetune.dataset import demonstrations, shard_name, stream_rows, write_rows
 from prefect_ratify.finetune.leaks import require_no_leak
 from prefect_ratify.finetune.measures import grams_learnt, measure, measure_evasion, repetition
 from prefect_ratify.finetune.preferences import prefer
@@ -179,7 +179,8 @@ def test_rows_come_back_and_load_dataset_reads_them(tmp_path: Path) -> None:
 
 def test_pairs_come_back(tmp_path: Path) -> None:
     write_rows([pair("Yes.", "No.")], tmp_path / "dpo" / shard_name(0))
-    assert list(preference_pairs(tmp_path / "dpo")) == [pair("Yes.", "No.")]
+    (found,) = stream_rows(tmp_path / "dpo")
+    assert found.pop("id") and PreferencePair.model_validate(found) == pair("Yes.", "No.")
 
 
 # prefer

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from prefect_ratify.errors import LeakError, ShortOfRows
 from prefect_ratify.finetune import rows as making_rows
 from prefect_ratify.finetune.counts import DataCounts
-from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, demonstrations, preference_pairs
+from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, demonstrations, stream_rows
 from prefect_ratify.finetune.shards import (
     BLOCK,
     DONE,
     PLAN,
     RowPlan,
     Way,
-    missing_shards,
+    is_made,
     read_prompts,
     rows_to_retain,
     undo_unanswered,
@@ -151,14 +151,18 @@ def test_prompts_are_found_by_their_number(tmp_path: Path, first: int) -> None:
     assert [prompt.scenario.id for prompt in found] == [f"s{n}" for n in range(first, min(first + 4, 2 * BLOCK + 5))]
 
 
+def missing(folder: Path) -> list[int]:
+    return [number for number in range(read_record(folder / PLAN, RowPlan).shards) if not is_made(folder, number)]
+
+
 def test_a_shard_is_made_when_its_counts_are_there_and_undone_where_rows_got_no_answer(tmp_path: Path) -> None:
     write_record(tmp_path / PLAN, plan(6, 1, 1, ("revise",), 0, 2))
-    assert missing_shards(tmp_path) == [0, 1, 2]
+    assert missing(tmp_path) == [0, 1, 2]
     write_shard(tmp_path, 1, [], [], DataCounts(asked=2, lost={"x": 1}))
     write_shard(tmp_path, 2, [], [], DataCounts(asked=2, lost={"x": 1}, unanswered=1))
-    assert missing_shards(tmp_path) == [0]
+    assert missing(tmp_path) == [0]
     undo_unanswered(tmp_path)
-    assert missing_shards(tmp_path) == [0, 2]
+    assert missing(tmp_path) == [0, 2]
 
 
 # the stage
@@ -220,7 +224,7 @@ def test_each_row_says_where_it_comes_from_and_nothing_held_out_is_in_any_file(t
         assert bool(origin.after) == bool(origin.clause_ids)
     assert len({row.provenance.prompts for row in rows}) == 3
     assert all(
-        pair.provenance.scenario_id in {f"s{n}" for n in range(5)} for pair in preference_pairs(folder / PREFERENCES)
+        pair["provenance"]["scenario_id"] in {f"s{n}" for n in range(5)} for pair in stream_rows(folder / PREFERENCES)
     )
     card = (folder / "data" / "README.md").read_text()
     assert "scripted" in card and "embedded" in card
@@ -238,7 +242,7 @@ def test_a_row_that_holds_a_held_out_request_fails_the_stage_by_name(tmp_path: P
         make(run)
     folder = run.stage_folder("generate.part")
     assert "trampled" not in str(caught.value) and "zebra-case" in str(caught.value)
-    assert missing_shards(folder) == [0] and not any(MARK in content for content in files(folder).values())
+    assert missing(folder) == [0] and not any(MARK in content for content in files(folder).values())
 
 
 @model
@@ -358,7 +362,7 @@ def test_a_teacher_that_stays_down_leaves_its_shards_for_the_next_run(
     folder = run.stage_folder("generate.part")
     made = counts_in(folder).demonstrations
     assert str(caught.value).endswith(f"of all 9 rows {made} are made, 0 lost, {9 - made} to make") and 0 < made < 9
-    assert 2 in missing_shards(folder) and 0 not in missing_shards(folder)
+    assert 2 in missing(folder) and 0 not in missing(folder)
     before = (folder / SUPERVISED / "shard-00000.parquet").stat().st_mtime_ns
     healed.set()
     make(run)
@@ -379,7 +383,7 @@ def test_a_request_that_an_endpoint_never_answers_is_that_rows_loss_and_no_other
     counts = counts_in(make(run))
     assert counts.lost == {"no critique (ServerError), for clause sorry": 1}
     assert (counts.demonstrations, counts.unanswered) == (8, 1)
-    assert missing_shards(run.stage_folder("generate.part")) == []
+    assert missing(run.stage_folder("generate.part")) == []
 
 
 @model

@@ -54,6 +54,7 @@ BIN = Path(sys.executable).parent
 FEW = "{max_steps: 2, per_device_train_batch_size: 4}"
 TRAINING = f"stages: [sft, dpo]\nsft: {FEW}\ndpo: {FEW}\n"
 ROWS = 16
+TOKENS = 2000  # of a short vocabulary
 REFUSE = """import sys
 
 class Refuse:
@@ -371,14 +372,59 @@ def test_a_row_with_a_secret_does_not_leave(handed: Handed, tmp_path: Path, monk
     assert not list(tmp_path.iterdir())
 
 
-def test_a_gguf_file_gives_the_same_answers(tiny: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def written(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The small model in half precision with the whole vocabulary, as a GGUF reader finds it."""
+    import gguf
+
+    path = tmp_path_factory.mktemp("gguf") / "model.gguf"
+    write_gguf(tiny, embedded.gguf_file(), path, "A model")
+    return gguf.GGUFReader(path)
+
+
+@pytest.fixture(scope="module")
+def short(tiny: Path, written: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The small model and a GGUF file of its base, with the first tokens of the vocabulary: the rest takes seconds."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("short")
+    model = Path(shutil.copytree(tiny, folder / "model"))
+    tokenizer = read_json(model / "tokenizer.json")
+    words = tokenizer["model"]["vocab"] = {t: n for t, n in tokenizer["model"]["vocab"].items() if n < TOKENS}
+    merges = tokenizer["model"]["merges"] = [pair for pair in tokenizer["model"]["merges"] if "".join(pair) in words]
+    write_json(model / "tokenizer.json", tokenizer)
+    edit(model / "config.json", "vocab_size", TOKENS)
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig.from_pretrained(model)).save_pretrained(model)
+    write_base(written, [" ".join(pair) for pair in merges], folder / "base.gguf")
+    return model, folder / "base.gguf"
+
+
+def write_base(whole: Any, merges: list[str], path: Path) -> None:
+    """What a GGUF file says of its tokenizer, for the first tokens alone."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    for name, field in whole.fields.items():
+        kind, *inner = field.types
+        if name.startswith("tokenizer."):
+            value = merges if name.endswith("merges") else field.contents()
+            writer.add_key_value(name, value[:TOKENS] if inner else value, kind, inner[-1] if inner else None)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
+def test_a_gguf_file_gives_the_same_answers(short: tuple[Path, Path], tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    write_gguf(tiny, embedded.gguf_file(), tmp_path / "model.gguf", "A model", "f32")
-    ours = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32).eval()
+    model, base = short
+    write_gguf(model, base, tmp_path / "model.gguf", "A model", "f32")
+    ours = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     read = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="model.gguf", dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer = AutoTokenizer.from_pretrained(model)
     spelt = AutoTokenizer.from_pretrained(tmp_path, gguf_file="model.gguf")
     ids = tokenizer("My landlord évicts us <|im_end|>", return_tensors="pt").input_ids
     assert spelt(tokenizer.decode(ids[0])).input_ids == ids[0].tolist()
@@ -389,30 +435,36 @@ def test_a_gguf_file_gives_the_same_answers(tiny: Path, tmp_path: Path) -> None:
     assert answers[0] == answers[1]
 
 
-def test_half_precision_is_of_matrices_alone(tiny: Path, tmp_path: Path) -> None:
-    import gguf
+def test_half_precision_is_of_matrices_alone(tiny: Path, written: Any) -> None:
     from safetensors.torch import load_file
 
-    write_gguf(tiny, embedded.gguf_file(), tmp_path / "model.gguf", "A model")
-    written = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "model.gguf").tensors}
-    assert len(written) == len(load_file(tiny / "model.safetensors")) == 2 + 2 * 9
-    assert {t.tensor_type.name for t in written.values() if len(t.shape) == 2} == {"F16"}
-    assert {t.tensor_type.name for t in written.values() if len(t.shape) == 1} == {"F32"}
+    tensors = {tensor.name: tensor for tensor in written.tensors}
+    assert len(tensors) == len(load_file(tiny / "model.safetensors")) == 2 + 2 * 9
+    assert {t.tensor_type.name for t in tensors.values() if len(t.shape) == 2} == {"F16"}
+    assert {t.tensor_type.name for t in tensors.values() if len(t.shape) == 1} == {"F32"}
     values = load_file(tiny / "model.safetensors")["model.layers.1.self_attn.v_proj.weight"].numpy()
-    assert abs(written["blk.1.attn_v.weight"].data - values).max() < 1e-4
+    assert abs(tensors["blk.1.attn_v.weight"].data - values).max() < 1e-4
 
 
-def test_other_architectures_and_vocabularies_get_one_line(tiny: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(tiny, tmp_path / "other"))
+def test_the_whole_vocabulary_is_the_bases_own(tiny: Path, written: Any) -> None:
+    vocabulary = read_json(tiny / "tokenizer.json")["model"]
+    fields = {name: written.fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges")}
+    assert fields["tokens"] == sorted(vocabulary["vocab"], key=vocabulary["vocab"].__getitem__)
+    assert fields["merges"] == [" ".join(pair) for pair in vocabulary["merges"]]
+
+
+def test_other_architectures_and_vocabularies_get_one_line(short: tuple[Path, Path], tmp_path: Path) -> None:
+    model, base = short
+    other = Path(shutil.copytree(model, tmp_path / "other"))
     edit(other / "config.json", "model_type", "qwen3")
     with pytest.raises(InputError, match="no GGUF is written: its architecture is qwen3"):
-        write_gguf(other, embedded.gguf_file(), tmp_path / "x.gguf", "x")
-    shutil.copy(tiny / "config.json", other / "config.json")
+        write_gguf(other, base, tmp_path / "x.gguf", "x")
+    shutil.copy(model / "config.json", other / "config.json")
     tokenizer = read_json(other / "tokenizer.json")
     tokenizer["added_tokens"][-1]["content"] = "<other>"
     write_json(other / "tokenizer.json", tokenizer)
     with pytest.raises(InputError, match="its tokens are not those"):
-        write_gguf(other, embedded.gguf_file(), tmp_path / "x.gguf", "x")
+        write_gguf(other, base, tmp_path / "x.gguf", "x")
     assert not list(tmp_path.glob("*.gguf")) and not list(tmp_path.glob(".*"))
 
 

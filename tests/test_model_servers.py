@@ -1,12 +1,13 @@
-"""A real model behind a real server: `transformers serve` with the embedded checkpoint.
+"""A real server: `transformers serve` with a small checkpoint that nobody has trained.
 
-At 135 million parameters its answers are nonsense. What counts is that every one of them becomes a
+Its answers are nonsense. What counts is that every one of them becomes a
 response, a verdict or a refusal, and that each is accounted for.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from prefect_ratify import embedded
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
@@ -61,10 +61,10 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The server, until the tests of this file have run. It is never online."""
     folder = tmp_path_factory.mktemp("server")
-    (folder / "served").symlink_to(embedded.checkpoint()[0])
+    write_model(tiny, folder / "served")
     port, log = free_port(0), folder / "log"
     options = ["--device", "cpu", "--host", "127.0.0.1", "--port", str(port), "--continuous-batching"]
     options += ["--cb-block-size", "32", "--cb-num-blocks", "256"]  # else it takes half of the machine's memory
@@ -90,6 +90,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+def write_model(tiny: Path, folder: Path) -> None:
+    """The small model with an output layer of its own: without, it would repeat the line break before its answer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shutil.copytree(tiny, folder)
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig.from_pretrained(tiny, tie_word_embeddings=False)).save_pretrained(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from prefect_ratify.flows.train import OWN_PAIRS
 from tests.gate_server import Server
 
 pytestmark = pytest.mark.model
-SLICE = ["--limit", "3", "--samples", "1", "--sft-steps", "3", "--max-tokens", "56"]
+SLICE = ["--limit", "3", "--samples", "1", "--sft-steps", "2", "--max-tokens", "24"]
 
 
 def command(project: Path, *arguments: str) -> list[str]:
@@ -133,7 +133,7 @@ def test_the_report_accounts_for_every_answer(finished: tuple[Path, str]) -> Non
     assert {d["first"] for d in numbers["differences"]} == {"base", "draft", "refined", "examples"}
     splits = numbers["refined_by_split"]
     assert {name: split["scenarios"] for name, split in splits.items()} == {"develop": 3, "held_out": 3}
-    # on three scenarios, cut at 56 tokens, chance decides whether worked examples help
+    # on three scenarios, cut at 24 tokens, chance decides whether worked examples help
     assert bool(numbers["lineage"]) == (not numbers["refinement"]["draft_stands"])
     assert (splits["develop"]["difference"] > 0) == (not numbers["refinement"]["draft_stands"])
 

@@ -22,7 +22,7 @@ from prefect_ratify.finetune.on_policy import (
     pairs_by_verdicts,
     sample,
 )
-from prefect_ratify.finetune.preferences import judged_answers, kto_rows, model_name, prefer, preferred
+from prefect_ratify.finetune.preferences import kto_rows, model_name, prefer, preferred
 from prefect_ratify.finetune.row_pairs import (
     AGAINST_ORIGINAL,
     AGAINST_OWN,
@@ -410,14 +410,6 @@ def test_each_answer_that_a_verdict_decides_is_a_row_for_kto(tmp_path: Path) -> 
     (first, *_) = stream_rows(tmp_path / "kto")
     assert list(first) == ["id", "prompt", "completion", "label", "provenance"]
     assert first["label"] is True and first["prompt"] == [{"role": "user", "content": "My rent is late."}]
-
-
-def test_a_supervised_row_gives_its_answer_and_its_original(tmp_path: Path) -> None:
-    found = judged_answers(row(before="uv", after="uu"))
-    assert [(r.completion[0].content, r.label) for r in found] == [(GOOD, True), (BAD, False)]
-    assert found[1].provenance.after == judged("uv") and found[1].provenance.revisions == ()
-    assert judged_answers(row(before="??", after="??")) == []
-    assert [r.label for r in judged_answers(row(original="", before="", after="u?"))] == [True]
 
 
 # on policy

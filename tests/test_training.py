@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from prefect_ratify.errors import Collapsed
+from prefect_ratify.finetune import training
 from prefect_ratify.finetune.dataset import shard_name, write_rows
 from prefect_ratify.finetune.rewards import write_reward_rows
 from prefect_ratify.finetune.training import (
@@ -31,14 +32,14 @@ from prefect_ratify.local_models import LocalModel, checkpoint_digest
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Demonstration, JudgedCompletion, Message, PreferencePair, Sampling
 from tests.training_bench import bare, ours
-from tests.training_bench.work import ORIGIN, chats, write_demonstrations, write_pairs
+from tests.training_bench.work import ORIGIN, SETTINGS, chats, write_demonstrations, write_pairs
 
 pytestmark = pytest.mark.model
 QUESTION = (Message(role="user", content="What do you say?"),)
-FEW = {"per_device_train_batch_size": 2}
+FEW, ONE = ({"per_device_train_batch_size": rows} for rows in (2, 1))
 PLAN = TrainingPlan(
-    sft={**FEW, "max_steps": 12, "learning_rate": 5e-3},
-    dpo={**FEW, "max_steps": 2, "max_length": 64},
+    sft={**ONE, "max_steps": 12, "learning_rate": 5e-3},
+    dpo={**ONE, "max_steps": 2, "max_length": 64},
     kto={**FEW, "max_steps": 1},
     grpo={"per_device_train_batch_size": 2, "num_generations": 2, "max_completion_length": 6, "max_steps": 1},
 )
@@ -140,7 +141,11 @@ def test_kto_and_grpo_go_on_from_the_same_adapter(tuned: tuple[Weights, Weights]
 def test_full_finetuning_leaves_a_whole_model_and_dpo_goes_on_from_it(tiny: Path, tmp_path: Path) -> None:
     step = {**FEW, "max_steps": 1, "save_strategy": "no"}
     plan = TrainingPlan(lora=None, sft=step, dpo=step)
+    shown = tmp_path / "sft" / "checkpoints" / "runs" / "today" / "events"  # where TensorBoard has its files
+    shown.parent.mkdir(parents=True)
+    shown.write_text("a curve")
     sft = trained("sft", Weights(tiny), write_demonstrations(tmp_path / "rows", 2), tmp_path, plan)
+    assert (tmp_path / "sft" / "runs" / "today" / "events").read_text() == "a curve" and not shown.exists()
     assert sft.adapter is None and checkpoint_digest(sft.checkpoint) != checkpoint_digest(tiny)
     dpo = trained("dpo", sft, write_pairs(tmp_path / "pairs", 2), tmp_path, plan)
     write_model(dpo, tmp_path / "model", "embedded")
@@ -150,7 +155,7 @@ def test_full_finetuning_leaves_a_whole_model_and_dpo_goes_on_from_it(tiny: Path
 
 @pytest.mark.parametrize(
     ("stage", "steps", "said"),
-    [("sft", 3, "by step 2 of 3: a loss of .* is worse than a blind guess"), ("dpo", 12, "by step 12 of 12: .*answer")],
+    [("sft", 3, "by step 2 of 3: a loss of .* is worse than a blind guess"), ("dpo", 5, "by step 5 of 5: .*answer")],
 )
 def test_a_wrecked_training_stops_clearly_and_stays_stopped(
     student: LocalModel, tmp_path: Path, stage: Stage, steps: int, said: str
@@ -165,45 +170,56 @@ def test_a_wrecked_training_stops_clearly_and_stays_stopped(
     assert not list(tmp_path.glob(f"{stage}/checkpoints")) and not (tmp_path / stage / "trained").exists()
 
 
-def test_the_loss_is_that_of_a_bare_script(student: LocalModel, tmp_path: Path) -> None:
+def test_the_loss_is_that_of_a_bare_script(
+    student: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Watched for collapse, counted and resumable: none of it may move a number."""
-    rows = write_demonstrations(tmp_path, 8)
+    monkeypatch.setitem(SETTINGS, "per_device_train_batch_size", 2)
+    rows = write_demonstrations(tmp_path, 4)
     logs = [side.main(str(student.folder), str(rows), str(tmp_path / side.__name__), "2") for side in (bare, ours)]
     losses = [[entry["loss"] for entry in log if "loss" in entry] for log in logs]
     assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint(
-    student: LocalModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = write_demonstrations(tmp_path, 8)
     program = (
-        "import sys; from pathlib import Path; from tests.test_training import resumable\n"
-        "resumable(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))"
+        "import sys; from pathlib import Path; from tests.test_training import killed; killed(*map(Path, sys.argv[1:]))"
     )
-    killed = subprocess.Popen(
-        [sys.executable, "-c", program, str(student.folder), str(rows), str(tmp_path / "killed")],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    checkpoint = tmp_path / "killed" / "sft" / "checkpoints" / "checkpoint-1" / "trainer_state.json"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists():
-        assert killed.poll() is None and time.monotonic() < deadline, "there is no checkpoint to be killed at"
-        time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert not (tmp_path / "killed" / "sft" / "trained").exists()
-    again = resumable(student.folder, rows, tmp_path / "killed")
-    assert "going on from checkpoint-" in capsys.readouterr().err
-    whole = resumable(student.folder, rows, tmp_path / "whole")
+    command = [sys.executable, "-c", program, str(tiny), str(rows), str(tmp_path / "killed")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    kept = [path.name for path in (tmp_path / "killed" / "sft" / "checkpoints").glob("checkpoint-*")]
+    assert kept == ["checkpoint-1"] and not (tmp_path / "killed" / "sft" / "trained").exists()
+    state = tmp_path / "killed" / "sft" / "checkpoints" / "checkpoint-1" / "trainer_state.json"
+    found = json.loads(state.read_text())
+    state.write_text(json.dumps({**found, "log_history": [{**found["log_history"][0], "kept": True}]}))
+    again = resumable(tiny, rows, tmp_path / "killed")
+    assert "going on from checkpoint-1" in capsys.readouterr().err
+    assert log_of(again)[0]["kept"], "the first step is not done again"
+    whole = resumable(tiny, rows, tmp_path / "whole")
     losses = [[entry["loss"] for entry in log_of(weights)[:3]] for weights in (again, whole)]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[1][2] < losses[1][0] - 0.01
 
 
 def resumable(base: Path, rows: Path, folder: Path) -> Weights:
-    plan = TrainingPlan(sft={**FEW, "max_steps": 3, "save_steps": 1})
+    plan = TrainingPlan(sft={**FEW, "max_steps": 3, "save_steps": 1, "learning_rate": 0.01})
     return train_stage("sft", Weights(base), [rows], folder / "sft", plan, 1)
+
+
+def killed(base: Path, rows: Path, folder: Path) -> None:
+    """The same in a process that is killed as its second step ends, before that is saved."""
+    from transformers import TrainerCallback
+
+    class Kill(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    with patch.object(training, "progress_callback", lambda label: Kill()):
+        resumable(base, rows, folder)
 
 
 def test_shards_are_read_in_order_and_not_into_memory(tmp_path: Path) -> None:
