@@ -32,6 +32,8 @@ from prefect_ratify.scenarios.calibration import (
 )
 from prefect_ratify.scenarios.judging import CHECK, NO_JUDGEMENT, JudgeModel, Yardstick, judge_cases
 from prefect_ratify.scenarios.labels import Item, items_of
+from prefect_ratify.scenarios.pluralism.alpha import agreements
+from prefect_ratify.scenarios.pluralism.jury_records import JuryAgreement
 from prefect_ratify.store import write_record
 
 
@@ -52,7 +54,10 @@ class JudgeReport:
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """All that a calibration found. `disputed` are items on which people do not agree; they are not used."""
+    """All that a calibration found. `disputed` are items on which people do not agree; they are not used.
+
+    `alpha` is how far all people agree together, over all clauses; None where no two labelled the same.
+    """
 
     title: str
     labels: int
@@ -60,6 +65,7 @@ class CalibrationReport:
     disputed: tuple[Item, ...]
     people: tuple[TwoPeople, ...]
     judges: tuple[JudgeReport, ...]
+    alpha: JuryAgreement | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ def calibrate_judges(bench: Bench) -> CalibrationReport:
         disputed=tuple(item for item in bench.items if item.outcome is None),
         people=tuple(people(bench.items)),
         judges=tuple(reports),
+        alpha=next(iter(agreements(label for item in bench.items for label in item.labels)), None),
     )
 
 

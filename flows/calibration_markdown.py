@@ -17,6 +17,7 @@ from prefect_ratify.flows.calibration_words import (
     reasons,
     said_by,
     sentences,
+    together,
 )
 from prefect_ratify.flows.markdown import escaped
 from prefect_ratify.flows.pairwise_words import bias_lines
@@ -39,6 +40,8 @@ def _lines(report: CalibrationReport) -> Iterator[str]:
     if report.people:
         yield "### People with each other\n"
         yield from _rows(PEOPLE_COLUMNS, [people_row(each) for each in report.people])
+    for line in together(report):
+        yield f"{escaped(line)}\n"
     for each in report.judges:
         yield from _judge(each)
     if report.disputed:

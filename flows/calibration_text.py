@@ -26,6 +26,7 @@ from prefect_ratify.flows.calibration_words import (
     reasons,
     said_by,
     sentences,
+    together,
 )
 from prefect_ratify.flows.pages import SIGNS
 from prefect_ratify.flows.pairwise_words import bias_lines
@@ -64,6 +65,8 @@ def _parts(report: CalibrationReport, width: int) -> Iterator[RenderableType]:
     if report.people:
         yield _line("\nPeople with each other, which is as much as a judge can be asked for", "bold underline")
         yield _table(PEOPLE_COLUMNS, [people_row(each) for each in report.people])
+    for line in together(report):
+        yield from _paragraph(line, width)
     for each in report.judges:
         yield from _judge(each, width)
     if report.disputed:

@@ -10,6 +10,7 @@ from prefect_ratify.flows.pages import percent, reach
 from prefect_ratify.scenarios.calibration import ClauseCalibration, State, TwoPeople, told
 from prefect_ratify.scenarios.judging import CHECK
 from prefect_ratify.scenarios.labels import Label
+from prefect_ratify.scenarios.pluralism.alpha import alpha_words
 from prefect_ratify.scenarios.statistics import Interval
 
 MARKS: dict[State, str] = {"better": "✓", "barred": "✗", "not calibrated": "?"}
@@ -81,6 +82,11 @@ def auc_row(clause: ClauseCalibration) -> list[str]:
 def people_row(two: TwoPeople) -> list[str]:
     """Two people in PEOPLE_COLUMNS."""
     return [f"{two.first}, {two.second}", str(two.items), _share(two.agreement), told(two.kappa)]
+
+
+def together(report: CalibrationReport) -> list[str]:
+    """How far all people agree together; no line where no two labelled the same."""
+    return [f"All together: {alpha_words(report.alpha)}, 95 % interval over scenarios."] if report.alpha else []
 
 
 def _how_much(clause: ClauseCalibration) -> str:

@@ -94,6 +94,18 @@ def compare(run: Run, folder: Path) -> None:
     write_records(folder / "unrelated_responses.jsonl", [r for given in off_topic.values() for r in given])
     write_records(folder / "unrelated_verdicts.jsonl", [v for given in applied.values() for v in given])
     write_record(folder / "comparison.json", final)
+    _measure_voices(run, folder, answers, verdicts)
+
+
+def _measure_voices(
+    run: Run, folder: Path, answers: dict[str, list[Response]], verdicts: dict[str, list[Verdict]]
+) -> None:
+    """Pluralism and juries, where the project gives anything for them."""
+    from prefect_ratify.flows.jury import hear_jury
+    from prefect_ratify.flows.pluralism import measure_pluralism  # which asks the conditions that are named here
+
+    measure_pluralism(run, folder, answers, verdicts)
+    hear_jury(run, folder, answers, verdicts)
 
 
 def _completions(run: Run) -> Iterator[str]:

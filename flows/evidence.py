@@ -8,6 +8,7 @@ from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.data_evidence import data_details, data_summary
 from prefect_ratify.flows.gate_picture import comparison_picture
 from prefect_ratify.flows.markdown import escaped, listing, percent
+from prefect_ratify.flows.pluralism_markdown import voices
 from prefect_ratify.flows.policy_evidence import contested, policy_details, policy_summary, pulling_apart
 from prefect_ratify.flows.prototype import Gaps
 from prefect_ratify.flows.refine import prototyped
@@ -79,7 +80,7 @@ def summary(run: Run, gate: str) -> str:
         return data_summary(run)
     final = read_record(run.stage_folder("compare") / "comparison.json", Final)
     shown = [c for c in final.comparisons if c.first in ("base", "refined")]
-    return "\n\n".join(part for c in shown for part in _compared(run, c, c))
+    return "\n\n".join([*(part for c in shown for part in _compared(run, c, c)), *voices(run)])
 
 
 def details(run: Run, gate: str) -> str:

@@ -12,23 +12,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from prefect_ratify.errors import InputError, one_line
-from prefect_ratify.finetune.leaks import leak_check
+from prefect_ratify.flows.drafting import kept_apart, policy_text, require_free, suite_text, write_project
 from prefect_ratify.flows.votes_text import markdown
-from prefect_ratify.policy import load_policy, made_id, polarity_of, read_text, render_policy
+from prefect_ratify.policy import made_id, polarity_of
 from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, is_one_clause
-from prefect_ratify.records import Clause, Message, Policy, Record, Scenario, digest
-from prefect_ratify.scenarios.appending import append_scenarios
+from prefect_ratify.records import Clause, Message, Policy, Record
 from prefect_ratify.scenarios.collective import Collective, Rated, by_standing, collective, opinion_words
 from prefect_ratify.scenarios.consensus import Opinion
 from prefect_ratify.scenarios.imported import Candidate
 from prefect_ratify.scenarios.suite import load_suite
 from prefect_ratify.scenarios.votes import load_votes
-from prefect_ratify.store import write_text
 
 MOST_SCENARIOS = 24
 HELD_OUT_EVERY = 3
@@ -70,21 +67,9 @@ def import_votes(folder: Path, source: Path, *, top: int = 20, groups: str = "",
 
     A scenarios.yaml that is there stays; a policy.md only without `replace`, which keeps it in variants/former/.
     """
-    path = folder / "policy.md"
-    if folder.exists() and not folder.is_dir():
-        raise InputError("this is a file", "name a folder", path=folder)
-    if path.exists() and not replace:
-        raise InputError("there is a policy already", "--replace puts a new one in its place, and keeps it", path=path)
+    require_free(folder, replace=replace)
     draft = _draft(folder, source, top, groups)
-    former = read_text(path) if path.exists() else ""
-    kept = folder / "variants" / "former" / f"draft-{digest(former)[:8]}.md" if former else None
-    written = {folder / name: text for name, text in draft.files.items()} | ({kept: former} if kept else {})
-    try:
-        for target, text in written.items():
-            write_text(target, text)
-    except OSError as error:
-        raise InputError(f"the project cannot be written ({error.strerror})", path=folder) from None
-    return dataclasses.replace(draft, kept=kept)
+    return dataclasses.replace(draft, kept=write_project(folder, draft.files))
 
 
 def _draft(folder: Path, source: Path, top: int, groups: str) -> Draft:
@@ -93,19 +78,13 @@ def _draft(folder: Path, source: Path, top: int, groups: str) -> Draft:
     policy, ids = _policy(found, top, source)
     listed = tuple(_as_listed(each, ids) for each in found.rated)
     starter = not (folder / "scenarios.yaml").exists()
-    with TemporaryDirectory() as scratch:
-        text = render_policy(policy)
-        Path(scratch, "policy.md").write_text(text, encoding="utf-8")
-        if load_policy(Path(scratch, "policy.md")) != policy:
-            raise InputError("a statement cannot be written as a clause", path=source)
-        files = {"policy.md": text}
-        if starter:
-            questions = _questions(found, policy, ids)
-            files["scenarios.yaml"] = _suite_text(Path(scratch, "scenarios.yaml"), policy, questions)
-            count = len(questions)
-        else:
-            count = _scenarios_there(folder, policy)
-    return Draft(found, policy, listed, files | _lists(found, policy, listed, folder), count, starter)
+    files = {"policy.md": policy_text(policy, source)} | _lists(found, policy, listed)
+    if starter:
+        questions = _questions(found, policy, ids)
+        files["scenarios.yaml"], count = suite_text(HEADER, policy, questions)
+    else:
+        count = _scenarios_there(folder, policy)
+    return Draft(found, policy, listed, files, count, starter)
 
 
 def _collective(source: Path, groups: str) -> Collective:
@@ -123,11 +102,10 @@ def _as_listed(each: Rated, ids: dict[int, str]) -> Listed:
     )
 
 
-def _lists(found: Collective, policy: Policy, listed: Sequence[Listed], folder: Path) -> dict[str, str]:
+def _lists(found: Collective, policy: Policy, listed: Sequence[Listed]) -> dict[str, str]:
     """Every statement with its votes, for people and for machines."""
     lines = "".join(each.model_dump_json() + "\n" for each in listed)
-    files = {"votes.jsonl": lines, "votes.md": markdown(found, policy, {each.id: each.clause for each in listed})}
-    return files if (folder / ".gitignore").exists() else files | {".gitignore": ".ratify/\n"}
+    return {"votes.jsonl": lines, "votes.md": markdown(found, policy, {each.id: each.clause for each in listed})}
 
 
 def _policy(found: Collective, top: int, source: Path) -> tuple[Policy, dict[int, str]]:
@@ -189,7 +167,7 @@ def _questions(found: Collective, policy: Policy, ids: dict[int, str]) -> list[C
     ][:MOST_SCENARIOS]
     scenarios = [_question(place, each) for place, each in enumerate(left)]
     told = [clause.text for clause in (*policy.clauses, *policy.contested)]
-    return _kept_apart(scenarios, told)
+    return kept_apart(scenarios, told)
 
 
 def _question(place: int, each: Rated) -> Candidate:
@@ -202,28 +180,6 @@ def _question(place: int, each: Rated) -> Candidate:
         split="held_out" if place % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else "develop",
         source=f"statement {statement.id} of the votes, put as a question",
     )
-
-
-def _kept_apart(candidates: list[Candidate], told: Sequence[str]) -> list[Candidate]:
-    """The same, with held-out ones moved to development of which a clause or a development scenario holds much."""
-    texts = [_scenario(f"clause {place}", text) for place, text in enumerate(told)]
-    while True:
-        leaks = leak_check([_scenario(c.id, c.messages[0].content) for c in candidates if c.split == "held_out"])
-        seen = [*texts, *(_scenario(c.id, c.messages[0].content) for c in candidates if c.split == "develop")]
-        leaked = {leak.scenario_id for scenario in seen if (leak := leaks(scenario))}
-        if not leaked:
-            return candidates
-        candidates = [c.model_copy(update={"split": "develop"}) if c.id in leaked else c for c in candidates]
-
-
-def _scenario(name: str, text: str) -> Scenario:
-    return Scenario(id=name, messages=(Message(role="user", content=text),), clause_ids=(), split="held_out")
-
-
-def _suite_text(path: Path, policy: Policy, questions: Sequence[Candidate]) -> str:
-    path.write_text(HEADER, encoding="utf-8")
-    append_scenarios(path, policy, questions)
-    return read_text(path)
 
 
 def _scenarios_there(folder: Path, policy: Policy) -> int:

@@ -14,6 +14,7 @@ from prefect_ratify.flows.evidence import comparison_table
 from prefect_ratify.flows.handing_off import HUB_NAME
 from prefect_ratify.flows.ledger import head_digest
 from prefect_ratify.flows.markdown import escaped, listing
+from prefect_ratify.flows.pluralism_markdown import in_a_line
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.report import judge_words
 from prefect_ratify.flows.run_folder import Run, evidence_digest
@@ -42,6 +43,7 @@ def model_card(run: Run) -> str:
         "## Held-out behaviour",
         *[comparison_table(c) for c in final.comparisons if c.first in ("base", "refined")],
         f"`{FINETUNED}` answers without any policy in its prompt.",
+        *in_a_line(run),
         *([listing(words)] if words else []),
         "## What it comes from",
         _lineage(run),

@@ -77,13 +77,13 @@ def lanes(name: str, dots: Sequence[Dot], arrows: Sequence[Arrow] = ()) -> Marku
     """One clause: for each condition a dot with its interval on a line from 0 to 100 %, and arrows for what moved."""
     height = LANE_HEIGHT * len(dots) + 6
     spoken = f"{name}: " + "; ".join(f"{dot.label} {_spoken(dot.interval)}" for dot in dots)
-    drawn = [_lane(dot, _height(i)) for i, dot in enumerate(dots)]
+    drawn = [lane(dot, _height(i)) for i, dot in enumerate(dots)]
     moved = [_arrow(dots, arrow) for arrow in arrows]
     return Markup(
         '<svg class="lanes" width="100%" height="{height}" role="img" aria-label="{spoken}">'
         "<title>{name}</title>{grid}{moved}{drawn}</svg>"
     ).format(
-        height=height, spoken=spoken, name=name, grid=_grid(height), moved=Markup("").join(moved),
+        height=height, spoken=spoken, name=name, grid=grid(height), moved=Markup("").join(moved),
         drawn=Markup("").join(drawn),
     )  # fmt: skip
 
@@ -137,7 +137,8 @@ def curve(name: str, points: Sequence[tuple[float, float]]) -> Markup:
     )  # fmt: skip
 
 
-def _lane(dot: Dot, y: float) -> Markup:
+def lane(dot: Dot, y: float) -> Markup:
+    """A dot with its interval at a height of a picture."""
     value, low, high = dot.interval.value, dot.interval.low, dot.interval.high
     if value is None or low is None or high is None:
         return Markup('<text class="none" x="0" y="{}">{}: nothing decided</text>').format(y + 4, dot.label)
@@ -159,7 +160,8 @@ def _lane(dot: Dot, y: float) -> Markup:
     )
 
 
-def _grid(height: int) -> Markup:
+def grid(height: int) -> Markup:
+    """The lines behind lanes, at the ticks of the axis."""
     lines = [Markup('<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="{y}"/>').format(x=x, y=height) for x in TICKS]
     return Markup("").join(lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,8 @@ from prefect_ratify.errors import InputError
 from prefect_ratify.finetune.data_settings import DataSettings
 from prefect_ratify.finetune.leaks import leaked_scenario
 from prefect_ratify.finetune.training_plan import TrainingPlan
-from prefect_ratify.flows.stakeholders import Stakeholders, load_stakeholders
+from prefect_ratify.flows.stakeholders import Stakeholders, jury_digest_part, load_stakeholders
+from prefect_ratify.flows.statement_questions import VOTES, load_statements
 from prefect_ratify.flows.training_file import TRAINING, load_training
 from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.models import is_remote
@@ -20,13 +21,17 @@ from prefect_ratify.policy_modules.whole_policy import require_optuna
 from prefect_ratify.records import Policy, Precedent, Record, Sampling, Scenario, digest
 from prefect_ratify.scenarios.calibration import Calibration, load_calibration
 from prefect_ratify.scenarios.judging import JudgeModel, Yardstick
+from prefect_ratify.scenarios.pluralism.plan import PLURALISM, PluralismPlan, load_plan
 from prefect_ratify.scenarios.precedents import Cases, cases_from, load_precedents
 from prefect_ratify.scenarios.rules import parse_rules
 from prefect_ratify.scenarios.similarity import Embed
 from prefect_ratify.scenarios.suite import Suite, load_suite
 
 CALIBRATION = "calibration.json"
-INPUTS = ("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml", CALIBRATION, TRAINING)
+INPUTS = (
+    *("policy.md", "scenarios.yaml", "audit.yaml", "precedents.jsonl", "stakeholders.yaml"),
+    *(CALIBRATION, TRAINING, PLURALISM, VOTES),
+)
 
 
 class Models(Record):
@@ -89,6 +94,7 @@ class Project:
     stakeholders: Stakeholders
     calibration: Calibration = field(default_factory=Calibration)
     training: TrainingPlan = field(default_factory=TrainingPlan)
+    pluralism: PluralismPlan = field(default_factory=PluralismPlan)
 
     def yardstick(self, policy: Policy, judges: tuple[JudgeModel, ...], cases: Cases | None = None) -> Yardstick:
         """What answers are judged by: precedents, checks and the judge models, where there are any.
@@ -127,12 +133,16 @@ def load_project(
         raise InputError("there is no such project folder", f"make one: ratify init {folder}", path=folder)
     policy = policy or load_policy(folder / "policy.md")
     suite = load_suite(folder / "scenarios.yaml", policy, problems)
-    stakeholders = load_stakeholders(folder / "stakeholders.yaml")
+    stakeholders = load_stakeholders(folder / "stakeholders.yaml", policy.clause_ids)
     parse_rules(stakeholders.regression, policy.clause_ids, folder / "stakeholders.yaml")
     precedents = load_precedents(folder / "precedents.jsonl")
     known = calibration or load_calibration(folder / CALIBRATION) or Calibration()
     training = load_training(folder / TRAINING)
-    return Project(folder, policy, suite, precedents, stakeholders, known, training)
+    # Where scenarios were left out, the plan would seem to name ones that there are not.
+    asked = PluralismPlan() if problems else load_plan(folder / PLURALISM, policy, suite)
+    statements, there = load_statements(folder / VOTES)
+    pluralism = replace(asked, statements=statements, statements_there=there)
+    return Project(folder, policy, suite, precedents, stakeholders, known, training, pluralism)
 
 
 def limited(suite: Suite, limit: int) -> Suite:
@@ -196,5 +206,6 @@ def run_digest(project: Project, settings: Settings) -> str:
     """The digest of all that a run's results depend on."""
     audits = {clause_id: check.source for clause_id, check in project.suite.audits.items()}
     barred = sorted(project.calibration.barred(project.policy))
-    told = [project.training, settings]
+    told = [project.training, settings, *([project.pluralism.digest] if project.pluralism else [])]
+    told += jury_digest_part(project.stakeholders)
     return digest([project.policy, project.suite.digest, audits, project.precedents, barred, *told])

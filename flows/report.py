@@ -68,7 +68,17 @@ def report_numbers(run: Run) -> dict[str, Any]:
             path.parent.name: read_json(path)["seconds"] for path in sorted(run.folder.glob("*/stage.json"))
         },
         "limits": limits(run),
+        **_voices(run),
     }
+
+
+def _voices(run: Run) -> dict[str, Any]:
+    """What was measured of pluralism, and what the jury found, where there is anything."""
+    from prefect_ratify.flows.jury_words import jury_of
+    from prefect_ratify.flows.pluralism_words import pluralism_of
+
+    found = {"pluralism": pluralism_of(run), "jury": jury_of(run)}
+    return {name: each.model_dump(mode="json") for name, each in found.items() if each}
 
 
 def limits(run: Run) -> list[str]:
@@ -146,7 +156,15 @@ def terminal_table(run: Run) -> str:
         change = comparison.total()
         audit = f"   (by audit checks {signed(audits[comparison.first])})" if comparison.first in audits else ""
         lines.append(f"{FINETUNED} − {comparison.first:<9} {signed(change.interval)}  {change.finding}{audit}")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_voice_lines(run)])
+
+
+def _voice_lines(run: Run) -> list[str]:
+    from prefect_ratify.flows.jury_words import jury_lines, jury_of
+    from prefect_ratify.flows.pluralism_words import lines, pluralism_of
+
+    pluralism, jury = pluralism_of(run), jury_of(run)
+    return [*([*lines(pluralism), ""] if pluralism else []), *([*jury_lines(jury), ""] if jury else [])]
 
 
 def _conditions(final: Final) -> dict[str, Any]:

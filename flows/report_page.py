@@ -22,10 +22,14 @@ from prefect_ratify.finetune.origins import origin
 from prefect_ratify.finetune.row_search import spread_rows
 from prefect_ratify.flows.change_map import ChangeMap, change_map
 from prefect_ratify.flows.compare import FINETUNED, Final
+from prefect_ratify.flows.jury_page import jury_section
+from prefect_ratify.flows.jury_words import jury_of
 from prefect_ratify.flows.ledger import head_digest, read_ledger
 from prefect_ratify.flows.lineage import cost, lineages, reasons, wording
 from prefect_ratify.flows.pages import SIGNS, day, gap, gap_reach, percent, templates
 from prefect_ratify.flows.pictures import Dot, axis, lanes
+from prefect_ratify.flows.pluralism_page import pluralism_section
+from prefect_ratify.flows.pluralism_words import pluralism_of
 from prefect_ratify.flows.policy_evidence import measured
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.regress import BySplit
@@ -192,6 +196,7 @@ def _everything(run: Run) -> dict[str, Any]:
             for title, counted in (("answers", rows_of), ("verdicts", verdicts_of))
         ],
         "limits": limits(run),
+        **_voices(run),
         **_gates(run),
         **_refinement(run),
         **_answers(run, names),
@@ -211,6 +216,16 @@ def _map(run: Run, final: Final) -> ChangeMap:
         read_records(folder / "verdicts.jsonl", Verdict),
         LABELS,
     )
+
+
+def _voices(run: Run) -> dict[str, Any]:
+    """What was measured of pluralism, and what the jury found; None where nothing was."""
+    pluralism, jury = pluralism_of(run), jury_of(run)
+    responses = read_records(run.stage_folder("compare") / "responses.jsonl", Response) if jury else []
+    return {
+        "pluralism": pluralism_section(pluralism, LABELS) if pluralism else None,
+        "jury": jury_section(jury, run.project.suite.split("held_out"), responses, LABELS) if jury else None,
+    }
 
 
 def _gates(run: Run) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""stakeholders.yaml: who decides at the gates, and when a decision stands.
+"""stakeholders.yaml: who decides at the gates, when a decision stands, and who sits on a jury.
 
     people:
       - {name: Ada, role: legal}
@@ -7,20 +7,29 @@
       policy: {approvals: 2, roles: [legal], one_rejection_stops: true, wait: 7 days, rounds: 3}
       release: {approvals: 2, back_to: train}
     regression: no clause worse by more than 0.05 with 95 % confidence    # see scenarios/rules.py
+    jurors:
+      - {name: Ana, rulings: true}                               # a person, by the rulings in precedents.jsonl
+      - {name: renter, perspective: "You rent a flat …"}         # simulated: a judge model that is told so
+      - {name: group A, weights: {brevity: 3}}                   # simulated: the clauses' verdicts, weighted
+    jury: {seats: {Ana: 1, renter: 2}, welfare: nash}            # or mean, rawls, or a power up to 1
 
 Named people prove who they are with one-time codes (`ratify enroll`). With nobody named, anyone
-who can open the run may answer, and one answer decides.
+who can open the run may answer, and one answer decides. Jurors judge the compared models' responses, and
+open no gate: a juror may be one of the people or not. Without `seats` each juror has one; with them,
+who is not named there does not sit.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from prefect_ratify.records import Record, digest
 from prefect_ratify.scenarios.located_yaml import Located, load_yaml
+from prefect_ratify.scenarios.pluralism.jury_records import Juror
+from prefect_ratify.scenarios.pluralism.welfare import MEAN, NAMED, function_name
 
 GATES: dict[str, tuple[str, ...]] = {
     "draft": ("prototype",),
@@ -67,11 +76,13 @@ DEFAULT_RULES = {gate: GateRule(back_to=stage) for gate, stage in BACK_TO.items(
 
 
 class Stakeholders(Record):
-    """The people, and a rule for each gate."""
+    """The people, a rule for each gate, and a jury with the power of its welfare function."""
 
     people: tuple[Person, ...] = ()
     rules: dict[str, GateRule] = DEFAULT_RULES
     regression: str = ""
+    jurors: tuple[Juror, ...] = ()
+    power: float = MEAN
 
     def find(self, name: str) -> Person | None:
         """The person of that name, in any case; with nobody named, whoever gives a name."""
@@ -85,11 +96,19 @@ class Stakeholders(Record):
         return digest([self.people, self.rules[gate]])
 
 
-def load_stakeholders(path: Path) -> Stakeholders:
-    """Read the people and rules; nobody where there is no file, InputError with file and line."""
+def jury_digest_part(stakeholders: Stakeholders) -> list[object]:
+    """What a run's results depend on of them: the jury, and nothing where there is none."""
+    return [stakeholders.jurors, function_name(stakeholders.power)] if stakeholders.jurors else []
+
+
+def load_stakeholders(path: Path, clause_ids: Collection[str] = ()) -> Stakeholders:
+    """Read them; nobody where there is no file, InputError with file and line.
+
+    Jurors weigh clauses of these ids; any, where none are given.
+    """
     if not path.exists():
         return Stakeholders()
-    top = load_yaml(path).mapping("people", "gates", "regression")
+    top = load_yaml(path).mapping("people", "gates", "regression", "jurors", "jury")
     people: list[Person] = []
     for node in top["people"].sequence() if "people" in top else []:
         person = _person(node)
@@ -100,7 +119,11 @@ def load_stakeholders(path: Path) -> Stakeholders:
     for gate, node in top["gates"].mapping(*GATES).items() if "gates" in top else ():
         rules[gate] = _rule(gate, node, people)
     regression = top["regression"].text() if "regression" in top else ""
-    return Stakeholders(people=tuple(people), rules=rules, regression=regression)
+    jurors = _jurors(top["jurors"], clause_ids) if "jurors" in top else ()
+    if "jury" not in top:
+        return Stakeholders(people=tuple(people), rules=rules, regression=regression, jurors=jurors)
+    seated, power = _jury(top["jury"], jurors)
+    return Stakeholders(people=tuple(people), rules=rules, regression=regression, jurors=seated, power=power)
 
 
 def _person(node: Located) -> Person:
@@ -156,3 +179,76 @@ def _seconds(node: Located) -> int:
     if seconds > LONGEST_WAIT:
         raise node.error("nobody waits that long", "give at most 500 weeks")
     return seconds
+
+
+def _jurors(node: Located, clause_ids: Collection[str]) -> tuple[Juror, ...]:
+    found: dict[str, Juror] = {}
+    for item in node.sequence():
+        juror = _juror(item, clause_ids)
+        if name_key(juror.name) in found:
+            raise item.error(f"the juror {juror.name!r} stands here a second time", "give each juror their own name")
+        found[name_key(juror.name)] = juror
+    return tuple(found.values())
+
+
+def _juror(node: Located, clause_ids: Collection[str]) -> Juror:
+    fields = node.mapping("name", "rulings", "perspective", "weights")
+    if "name" not in fields:
+        raise node.error("a juror has no name", "write '- {name: …, rulings: true}'")
+    ruled = "rulings" in fields and fields["rulings"].truth()
+    if ruled + ("perspective" in fields) > 1 or not (ruled or "perspective" in fields or "weights" in fields):
+        raise node.error(
+            "a juror judges by 'rulings: true', by a 'perspective', or by 'weights' alone", "give one of them"
+        )
+    perspective = fields["perspective"].text().strip() if "perspective" in fields else ""
+    return Juror(
+        name=" ".join(fields["name"].text().split()),
+        kind="rulings" if ruled else "perspective" if perspective else "weights",
+        simulated=not ruled,
+        perspective=perspective,
+        weights=_weights(fields["weights"], clause_ids) if "weights" in fields else {},
+    )
+
+
+def _weights(node: Located, clause_ids: Collection[str]) -> dict[str, float]:
+    """How much clauses matter; 0 is not at all."""
+    weights = {clause_id: _amount(item) for clause_id, item in node.mapping(*clause_ids).items()}
+    if not weights:
+        raise node.error("no clause is weighed", "write 'weights: {clause: 3, …}'")
+    if clause_ids and not any(weights.get(clause_id, 1.0) for clause_id in clause_ids):
+        raise node.error("no clause matters to this juror", "give one a weight above 0")
+    return weights
+
+
+def _jury(node: Located, jurors: Sequence[Juror]) -> tuple[tuple[Juror, ...], float]:
+    """The jurors with their seats, and the power of the welfare function."""
+    fields = node.mapping("seats", "welfare")
+    if not jurors:
+        raise node.error("there is a jury, but no jurors", "describe them under 'jurors'")
+    power = _power(fields["welfare"]) if "welfare" in fields else MEAN
+    if "seats" not in fields:
+        return tuple(jurors), power
+    seats = {name_key(name): (name, item) for name, item in fields["seats"].mapping().items()}
+    for key, (name, item) in seats.items():
+        if key not in map(name_key, (juror.name for juror in jurors)):
+            raise item.error(f"there is no juror {name!r}", f"they are: {', '.join(juror.name for juror in jurors)}")
+    given = {key: _amount(item) for key, (_, item) in seats.items()}
+    if not any(given.values()):
+        raise fields["seats"].error("nobody sits on the jury", "give a juror a seat")
+    return tuple(juror.model_copy(update={"seats": given.get(name_key(juror.name), 0.0)}) for juror in jurors), power
+
+
+def _power(node: Located) -> float:
+    """The exponent of a welfare function, by its name or as a number."""
+    name = node.value.strip().lower() if isinstance(node.value, str) else ""
+    if name in NAMED:
+        return NAMED[name]
+    if isinstance(node.value, str) or node.amount() > 1:
+        raise node.error(f"{node.value!r} is no welfare function", f"write {', '.join(NAMED)}, or a power up to 1")
+    return node.amount()
+
+
+def _amount(node: Located) -> float:
+    if node.amount() < 0:
+        raise node.error("this must not be less than 0")
+    return node.amount()

@@ -5,7 +5,6 @@ Statements are people's words: escaped in Markdown, and on one line without cont
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prefect_ratify.errors import one_line
+from prefect_ratify.flows.drafting import next_steps
 from prefect_ratify.flows.markdown import escaped, table
 from prefect_ratify.records import Policy
 from prefect_ratify.scenarios.collective import (
@@ -118,7 +118,7 @@ def _written(draft: Draft, folder: Path) -> Iterator[str]:
     if not draft.scenarios:
         yield "no statement is left to ask about: write scenarios before you go on"
     yield f"{folder / 'votes.md'}: every statement with its votes, those of minorities too; votes.jsonl for machines"
-    yield f"then: ratify check {shlex.quote(str(folder))}; no clause has a check yet: run with --judge and --critic"
+    yield next_steps(folder)
 
 
 def markdown(found: Collective, policy: Policy, clause_of: Mapping[int, str]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
+
+from prefect_ratify.argument_types import add_budget, amount, positive, share
+from prefect_ratify.import_arguments import add_import
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
 
     init = commands.add_parser("init", help="make a project folder to edit")
     init.add_argument("folder", type=Path)
-    init.add_argument("--example", default="starter", help="which shipped project to copy (starter, legal-advice)")
+    init.add_argument("--example", default="starter", help="starter, legal-advice or collective-assistant, to copy")
     init.set_defaults(command="init")
 
     check = commands.add_parser("check", help="say what is wrong with a project's files")
@@ -37,12 +39,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--fresh", action="store_true", help="start a new run even where one of the same inputs is there")
     run.add_argument("--unattended", action="store_true", help="ask nobody at the gates (the report says so, in red)")
     run.add_argument("--until", choices=["draft", "policy", "data"], default="", help="end once this gate is passed")
-    run.add_argument("--samples", type=_positive, help="answers for each held-out scenario and condition (default: 4)")
+    run.add_argument("--samples", type=positive, help="answers for each held-out scenario and condition (default: 4)")
     run.add_argument("--seed", type=int, help="of all sampling and training (default: 0)")
-    run.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
-    run.add_argument("--limit", type=_positive, help="use only so many scenarios of each split, for a quick try")
-    run.add_argument("--refine-calls", type=_positive, metavar="N", help="each refinement makes at most so many calls")
-    run.add_argument("--refine-dollars", type=_amount, metavar="N", help="… and costs at most so much")
+    run.add_argument("--max-tokens", type=positive, help="the length at which an answer is cut (default: 144)")
+    run.add_argument("--limit", type=positive, help="use only so many scenarios of each split, for a quick try")
+    run.add_argument("--refine-calls", type=positive, metavar="N", help="each refinement makes at most so many calls")
+    run.add_argument("--refine-dollars", type=amount, metavar="N", help="… and costs at most so much")
     run.add_argument(
         "--refine-with",
         choices=["clauses", "gepa", "miprov2"],
@@ -56,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "the address of a cluster",
     )
     _add_data(run)
-    run.add_argument("--sft-steps", type=_positive, help="at most so many steps of supervised finetuning")
+    run.add_argument("--sft-steps", type=positive, help="at most so many steps of supervised finetuning")
     run.add_argument(
         "--train-on", default="", metavar="DEPLOYMENT", help="train there (train-model/NAME), on a worker with a GPU"
     )
@@ -94,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     attacking.add_argument("folder", type=Path)
     attacking.add_argument("--judge", action="append", default=[], metavar="MODEL", help="also this judge; repeatable")
     attacking.add_argument("--clause", default="", metavar="ID", help="only responses that break this clause")
-    attacking.add_argument("--limit", type=_positive, default=2, help="responses a judge gets with each (default: 2)")
+    attacking.add_argument("--limit", type=positive, default=2, help="responses a judge gets with each (default: 2)")
     attacking.add_argument("--markdown", type=Path, metavar="FILE", help="write the result as Markdown too")
     attacking.set_defaults(command="attack")
 
@@ -105,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     labelling.add_argument("--responses", type=Path, metavar="FILE", help="JSONL with scenario_id and response instead")
     labelling.add_argument("--clause", default="", metavar="ID", help="only this clause")
     labelling.add_argument("--split", choices=["develop", "held_out"], default="develop")
-    labelling.add_argument("--count", type=_positive, default=40, help="labels in this sitting (default: 40)")
+    labelling.add_argument("--count", type=positive, default=40, help="labels in this sitting (default: 40)")
     labelling.set_defaults(command="label")
 
     calibrating = commands.add_parser("calibrate", help="hold judges and checks against people's labels")
@@ -115,25 +117,7 @@ def parser() -> argparse.ArgumentParser:
     calibrating.add_argument("--markdown", type=Path, metavar="FILE", help="write every disagreement, to discuss")
     calibrating.set_defaults(command="calibrate")
 
-    importing = commands.add_parser("import", help="take scenarios from elsewhere into a project")
-    kinds = importing.add_subparsers(required=True, metavar="KIND")
-    scenarios = kinds.add_parser("scenarios", help="of a CSV, JSONL, data set, Inspect AI log or promptfoo file")
-    scenarios.add_argument("source")
-    scenarios.add_argument("--to", dest="folder", type=Path, required=True, metavar="PROJECT")
-    scenarios.add_argument("--format", choices=["csv", "jsonl", "dataset", "inspect", "promptfoo"], default=None)
-    scenarios.set_defaults(command="import_scenarios")
-    votes = kinds.add_parser("votes", help="a draft policy from what many people voted on (a Polis export)")
-    votes.add_argument("source", type=Path, metavar="FOLDER")
-    votes.add_argument("--to", dest="folder", type=Path, required=True, metavar="PROJECT")
-    votes.add_argument("--top", type=_positive, default=20, metavar="N", help="at most so many clauses (default: 20)")
-    votes.add_argument(
-        "--groups",
-        choices=["file", "2", "3", "4", "5"],
-        default="",
-        help="the file's own opinion groups, or so many (default: as many as the file names, or by the silhouette)",
-    )
-    votes.add_argument("--replace", action="store_true", help="write policy.md anew; the former one is kept")
-    votes.set_defaults(command="import_votes")
+    add_import(commands)
 
     exporting = commands.add_parser("export", help="write a suite for another tool")
     tools = exporting.add_subparsers(required=True, metavar="TOOL")
@@ -173,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("folder", type=Path, nargs="?", help="the project that the form proposes")
     serve.add_argument("--notify", default="", metavar="BLOCK", help="a notification block, such as slack-webhook/team")
     serve.add_argument("--webhook", default="", metavar="URL", help="gets a message when a gate waits")
-    serve.add_argument("--runs", type=_positive, default=2, help="so many work at once (default: 2)")
+    serve.add_argument("--runs", type=positive, default=2, help="so many work at once (default: 2)")
     serve.set_defaults(command="serve")
 
     ledger = commands.add_parser("ledger", help="check a run's record of decisions")
@@ -188,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
     trace.add_argument("folder", type=Path)
     trace.add_argument("what", metavar="ROW-OR-CLAUSE", help="a row's id or its first digits, or a clause's id")
     trace.add_argument("--run", default="", help="which run (default: the last)")
-    trace.add_argument("--limit", type=_positive, default=20, help="of a clause, list so many rows (default: 20)")
+    trace.add_argument("--limit", type=positive, default=20, help="of a clause, list so many rows (default: 20)")
     trace.add_argument("--json", action="store_true", help="for machines")
     trace.set_defaults(command="trace")
 
@@ -243,7 +227,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         ("votes", "clauses by which the critic prefers one of two own answers (default: no such pairs)"),
         ("shard-rows", "rows made and written together (default: 250)"),
     ):
-        parser.add_argument(f"--{name}", type=_positive, metavar="N", help=text)
+        parser.add_argument(f"--{name}", type=positive, metavar="N", help=text)
     parser.add_argument(
         "--data-by",
         dest="method",
@@ -251,50 +235,19 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="critique and revision (default; without a critic, composed sentences), or distillation of the policy",
     )
     retain = "of all rows are own answers to unrelated requests (default: one row for each request)"
-    parser.add_argument("--retain", type=_share, metavar="SHARE", help=retain)
+    parser.add_argument("--retain", type=share, metavar="SHARE", help=retain)
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
     """How versions are measured, and where what comes of it is written."""
     parser.add_argument("--dry-run", action="store_true", help="say how many calls it takes, and make none")
     parser.add_argument("--split", default="", choices=["develop", "held_out", "all"])
-    parser.add_argument("--samples", type=_positive, help="answers for each scenario and condition (default: 1)")
+    parser.add_argument("--samples", type=positive, help="answers for each scenario and condition (default: 1)")
     parser.add_argument("--seed", type=int, help="of all sampling (default: 0)")
-    parser.add_argument("--max-tokens", type=_positive, help="the length at which an answer is cut (default: 144)")
-    parser.add_argument("--limit", type=_positive, help="use only so many scenarios, for a quick try")
-    for unit, kind in (("calls", _positive), ("tokens", _positive), ("dollars", _amount)):
-        parser.add_argument(f"--budget-{unit}", type=kind, metavar="N", help=f"stop after so many {unit}")
+    parser.add_argument("--max-tokens", type=positive, help="the length at which an answer is cut (default: 144)")
+    parser.add_argument("--limit", type=positive, help="use only so many scenarios, for a quick try")
+    add_budget(parser)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the comparison as a page, with every answer")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request's comment")
     for role in ("responder", "judge", "embedder"):
         _add_model(parser, role)
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
-    return value

@@ -105,9 +105,11 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from prefect_ratify.flows import jury
     from prefect_ratify.flows.codes import is_enrolled
     from prefect_ratify.flows.project import load_project
     from prefect_ratify.flows.training_file import TRAINING, require_trainable
+    from prefect_ratify.scenarios.pluralism.plan import described
     from prefect_ratify.scenarios.precedents import dangling
     from prefect_ratify.scenarios.suite import misjudged
 
@@ -139,6 +141,8 @@ def _check(options: argparse.Namespace) -> int:
             print(f"  {clause.id}: no check; its verdicts need a judge model (--judge), or are undecided")
         elif not guide.examples:
             print(f"  {clause.id}: no worked examples; the embedded model cannot write training sentences for it")
+    for line in (*described(project.pluralism), *jury.described(project)):
+        print(f"  {one_line(line)}")
     for person in project.stakeholders.people:
         if not is_enrolled(person.name):
             print(f"  {person.name} has no one-time codes on this machine: ratify enroll {shlex.quote(person.name)}")
@@ -306,6 +310,49 @@ def _import_votes(options: argparse.Namespace) -> int:
     return 0
 
 
+def _import_preferences(options: argparse.Namespace) -> int:
+    from prefect_ratify.budget import Budget
+    from prefect_ratify.flows.importing_preferences import hold_against, import_preferences, planned
+    from prefect_ratify.flows.inverting import Inverting
+    from prefect_ratify.flows.preferences_text import markdown, told_against, told_draft
+    from prefect_ratify.store import require_writable, write_for_people
+
+    require_writable(options.markdown)
+    folder, source, against = options.folder or options.against, options.source, bool(options.against)
+    budget = Budget(calls=options.budget_calls, tokens=options.budget_tokens, dollars=options.budget_dollars)
+    inverting = Inverting(options.judge, options.embedder, options.limit, options.top, budget)
+    if options.dry_run:
+        print(f"{planned(folder, source, inverting, against=against, replace=options.replace)}; none was made now")
+        return 0
+    if against:
+        data, found = hold_against(folder, source, inverting)
+        lines = told_against(data, found)
+    else:
+        draft = import_preferences(folder, source, inverting, replace=options.replace)
+        data, found, lines = draft.data, draft.found, told_draft(draft, folder)
+    if options.markdown:
+        write_for_people(options.markdown, markdown(data, found))
+    print("\n".join(lines))
+    return 0
+
+
+def _import_document(options: argparse.Namespace) -> int:
+    from prefect_ratify.budget import Budget
+    from prefect_ratify.flows.document_text import told
+    from prefect_ratify.flows.importing_document import import_document, planned
+
+    folder, source, name = options.folder, options.source, options.refiner
+    if options.dry_run:
+        if not name:
+            raise InputError("without --refiner no model is asked: there is nothing to count", "leave out --dry-run")
+        print(f"{planned(folder, source, name, replace=options.replace)}; none was made now")
+        return 0
+    budget = Budget(calls=options.budget_calls, tokens=options.budget_tokens, dollars=options.budget_dollars)
+    draft = import_document(folder, source, model_name=name, budget=budget, replace=options.replace)
+    print("\n".join(told(draft, folder)))
+    return 0
+
+
 def _export_inspect(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.exchanging import export_inspect
 
@@ -463,6 +510,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "calibrate": _calibrate,
     "import_scenarios": _import_scenarios,
     "import_votes": _import_votes,
+    "import_preferences": _import_preferences,
+    "import_document": _import_document,
     "export_inspect": _export_inspect,
     "export_gguf": _export_gguf,
     "approve": _approve,

@@ -161,9 +161,9 @@ def generate(
 def _generate_batch(model: Any, prompts: list[Prompt], stop: int, done: Callable[[int], None]) -> list[Continuation]:
     distinct = sorted({prompt.tokens for prompt in prompts})
     shared = common_length(distinct)
-    prefix = _read_prefix(model, distinct[0][:shared]) if shared else None
+    prefix = read_prefix(model, distinct[0][:shared]) if shared else None
     room = max(prompt.sampling.max_tokens for prompt in prompts)
-    cache, logits, mask = _read_suffixes(model, [t[shared:] for t in distinct], shared, prefix)
+    cache, logits, mask = read_suffixes(model, [t[shared:] for t in distinct], shared, prefix)
 
     # From here one row a request: samples of the same prompt share what was read of it.
     places = {tokens: row for row, tokens in enumerate(distinct)}
@@ -212,18 +212,19 @@ def _generate_batch(model: Any, prompts: list[Prompt], stop: int, done: Callable
     return [Continuation(tuple(text), end) for text, end in zip(texts, ended, strict=True)]
 
 
-def _read_prefix(model: Any, tokens: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def read_prefix(model: Any, tokens: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and values `[heads, length, size]` of each layer, which all rows of a batch attend to."""
     cache = _new_cache(model, len(tokens))
     model(
         input_ids=torch.tensor([tokens]),
-        attention_mask=_causal(len(tokens), model.dtype)[None, None],
+        attention_mask=causal(len(tokens), model.dtype)[None, None],
         past_key_values=cache,
         logits_to_keep=1,
     )
     return [(layer.keys[0], layer.values[0]) for layer in cache.layers]
 
 
-def _read_suffixes(
+def read_suffixes(
     model: Any, suffixes: list[tuple[int, ...]], shared: int, prefix: Any
 ) -> tuple[Cache, torch.Tensor, torch.Tensor]:
     """Read the prompts' own ends, padded on the left; return cache, last logits and key mask."""
@@ -233,7 +234,7 @@ def _read_suffixes(
     columns = torch.arange(width)
     lowest = torch.finfo(model.dtype).min
     mask = torch.where(columns[None] < pads[:, None], lowest, 0.0).to(model.dtype)
-    square = (_causal(width, model.dtype)[None] + mask[:, None]).clamp(min=lowest)
+    square = (causal(width, model.dtype)[None] + mask[:, None]).clamp(min=lowest)
     cache = _new_cache(model, width)
     output = model(
         input_ids=ids,
@@ -250,7 +251,8 @@ def _new_cache(model: Any, capacity: int) -> Cache:
     return Cache(layers=[_BufferLayer(capacity) for _ in range(model.config.num_hidden_layers)])
 
 
-def _causal(length: int, dtype: torch.dtype) -> torch.Tensor:
+def causal(length: int, dtype: torch.dtype) -> torch.Tensor:
+    """The additive mask `[length, length]` that hides what comes later."""
     return torch.full((length, length), torch.finfo(dtype).min, dtype=dtype).triu(1)
 
 

@@ -18,6 +18,7 @@ from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion
 
 BATCH_SIZE = 128
+OPTION_BATCH_SIZE = 32  # prompts, each of which has a row for every option
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
@@ -121,6 +122,35 @@ class LocalModel:
                     tokens_written=len(answer.tokens),
                 ),
             )
+
+    def option_logprobs(
+        self, calls: Sequence[Call], options: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[int, list[float] | None]]:
+        """How likely each answer is to begin with each of its call's options: `(index, [natural logarithms])`.
+
+        At temperature 1, whatever the call's. None for a prompt beyond the model's context.
+        """
+        if not calls:
+            return
+        from prefect_ratify.batching import Prompt
+        from prefect_ratify.option_scores import option_scores
+
+        model, tokenizer = self.load()
+        limit = int(model.config.max_position_embeddings)
+        prompts: list[Prompt] = []
+        texts: list[list[tuple[int, ...]]] = []
+        places: list[int] = []
+        for place, (call, listed) in enumerate(zip(calls, options, strict=True)):
+            tokens = prompt_tokens(tokenizer, call)
+            ids = [tuple(tokenizer(option, add_special_tokens=False)["input_ids"]) for option in listed]
+            if len(tokens) + max(map(len, ids)) > limit:
+                yield place, None
+            else:
+                prompts.append(Prompt(tokens, call.sampling, call.seed))
+                texts.append(ids)
+                places.append(place)
+        for index, scores in option_scores(model, prompts, texts, OPTION_BATCH_SIZE):
+            yield places[index], scores
 
 
 def prompt_tokens(tokenizer: Any, call: Call) -> tuple[int, ...]:

@@ -44,14 +44,16 @@ _OPENING = re.compile(
 )
 _CLAUSE_END = re.compile(r"[,.;:!?—]|\s(?:and|but)\b", re.IGNORECASE)
 _BEGINS_WITH_NO = re.compile(
-    r"^(?:no(?! matter)|must not|mustn't|(?:please |you |it |they |the \w+ )?"
+    r"^(?:no(?! matter)|(?:under|in|at) no (?:circumstances?|cases?|time)|must not|mustn't"
+    r"|(?:please |you |it |they |the \w+ )?"
     r"(?:never|do(?:es)?(?: not|n't)|cannot|can't|will not|won't|avoids?|refrains?|refuses?|declines?))\b",
     re.IGNORECASE,
 )
 # The words before a "must not" that governs a clause: none that makes it what is said, asked or known.
 _MUST_NOT = re.compile(
     r"^(?:(?!\b(?:that|why|what|how|when|if|whether|which|who|where|because)\b).)*?"
-    r"\b(?:must|may|should|shall|ought)(?:n't| (?:to )?(?:not|never|(?:under|in|at|by) no))\b",
+    r"\b(?:(?:must|may|should|shall|ought)(?:n't| (?:to )?(?:not|never|(?:under|in|at|by) no))"
+    r"|(?:is|are)(?:n't| not) (?:allowed|permitted) to|(?:is|are) (?:forbidden|prohibited) (?:to|from))\b",
     re.IGNORECASE,
 )
 _MUST_NOT_ANYWHERE = re.compile(r"\b(?:must not|may not)\b", re.IGNORECASE)

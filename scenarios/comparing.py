@@ -6,13 +6,13 @@ Old against new policy and prompted against finetuned model are this one operati
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from prefect_ratify.records import Record, Scenario, Verdict
 from prefect_ratify.scenarios.statistics import Interval, Scores, adjusted, difference, p_value, rate, smallest_found
+from prefect_ratify.scenarios.verdict_table import Table, column_of, counted
 
 ALL = "all clauses"
 OUTCOMES = ("upheld", "violated", "not applicable", "undecided")
@@ -85,32 +85,6 @@ class Comparison(Record):
         return next(d for d in self.differences if d.clause_id == ALL)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Verdicts of one condition, counted: each array is `[scenarios, clauses]`."""
-
-    condition: str
-    upheld: Scores
-    violated: Scores
-    undecided: Scores
-
-    @property
-    def shares(self) -> Scores:
-        """Of upheld among decided samples; NaN where none is decided."""
-        return _divided(self.upheld, self.upheld + self.violated)
-
-    def shares_if(self, outcome: Literal["upheld", "violated"]) -> Scores:
-        """The same, had all undecided verdicts had that outcome."""
-        count = self.upheld + self.violated + self.undecided
-        return _divided(self.upheld + (self.undecided if outcome == "upheld" else 0), count)
-
-    @property
-    def samples(self) -> int:
-        """The most decided verdicts that a scenario has on a clause."""
-        decided = self.upheld + self.violated
-        return max(1, int(decided.max())) if decided.size else 1
-
-
 def compare(
     first: Sequence[Verdict],
     second: Sequence[Verdict],
@@ -122,7 +96,7 @@ def compare(
     With `scenarios`, those that have tags are compared by tag as well, over all clauses together.
     """
     scenario_ids = list(dict.fromkeys(v.scenario_id for v in [*first, *second]))
-    before, after = _table(first, scenario_ids, clause_ids), _table(second, scenario_ids, clause_ids)
+    before, after = counted(first, scenario_ids, clause_ids), counted(second, scenario_ids, clause_ids)
     differences = [_difference(before, after, i, name) for i, name in enumerate([*clause_ids, ALL])]
     by_clause = corrected(differences[:-1])
     by_tag = {tag: _rows(scenario_ids, tagged) for tag, tagged in _tagged(scenarios).items()}
@@ -134,12 +108,12 @@ def compare(
         differences=(*by_clause, _with_finding(differences[-1], differences[-1].p_value)),
         cells=tuple(_cells(before.shares, after.shares, scenario_ids, clause_ids)),
         tag_rates=tuple(
-            _rate(_part(table, rows), total, ALL, {}, tag) for table in (before, after) for tag, rows in by_tag.items()
+            _rate(table.part(rows), total, ALL, {}, tag) for table in (before, after) for tag, rows in by_tag.items()
         ),
         tag_differences=tuple(
             corrected(
                 [
-                    _difference(_part(before, rows), _part(after, rows), total, ALL, tag, tests=len(by_tag))
+                    _difference(before.part(rows), after.part(rows), total, ALL, tag, tests=len(by_tag))
                     for tag, rows in by_tag.items()
                 ]
             )
@@ -150,37 +124,13 @@ def compare(
 def rates(verdicts: Sequence[Verdict], clause_ids: Sequence[str]) -> list[Rate]:
     """The rate of each clause and of all together, for one condition's verdicts."""
     scenario_ids = list(dict.fromkeys(v.scenario_id for v in verdicts))
-    table = _table(verdicts, scenario_ids, clause_ids)
+    table = counted(verdicts, scenario_ids, clause_ids)
     counts = _counts(verdicts)
     counts[ALL] = {outcome: sum(counts[c][outcome] for c in counts) for outcome in OUTCOMES}
     return [_rate(table, i, name, counts.get(name, _counts_of_none())) for i, name in enumerate([*clause_ids, ALL])]
 
 
-def column_of(table: Scores, index: int) -> Scores:
-    """A clause's scores by scenario; the index after the last clause is the mean over clauses."""
-    if index < table.shape[1]:
-        return table[:, index]
-    decided = ~np.isnan(table)
-    return _divided(np.where(decided, table, 0.0).sum(axis=1), decided.sum(axis=1))
-
-
-def _table(verdicts: Sequence[Verdict], scenario_ids: Sequence[str], clause_ids: Sequence[str]) -> _Table:
-    rows = {scenario_id: i for i, scenario_id in enumerate(scenario_ids)}
-    columns = {clause_id: j for j, clause_id in enumerate(clause_ids)}
-    counts = {outcome: np.zeros((len(rows), len(columns))) for outcome in OUTCOMES}
-    for verdict in verdicts:
-        if verdict.clause_id in columns:
-            counts[verdict.outcome][rows[verdict.scenario_id], columns[verdict.clause_id]] += 1
-    return _Table(_name(verdicts), counts["upheld"], counts["violated"], counts["undecided"])
-
-
-def _part(table: _Table, rows: Sequence[int]) -> _Table:
-    """The table of some scenarios alone."""
-    chosen = list(rows)
-    return _Table(table.condition, table.upheld[chosen], table.violated[chosen], table.undecided[chosen])
-
-
-def _rate(table: _Table, index: int, clause_id: str, verdicts: dict[str, int], tag: str = "") -> Rate:
+def _rate(table: Table, index: int, clause_id: str, verdicts: dict[str, int], tag: str = "") -> Rate:
     def mean_if(outcome: Literal["upheld", "violated"]) -> float:
         return round(float(np.nanmean(column_of(table.shares_if(outcome), index))), 4)
 
@@ -196,7 +146,7 @@ def _rate(table: _Table, index: int, clause_id: str, verdicts: dict[str, int], t
 
 
 def _difference(
-    before: _Table, after: _Table, index: int, clause_id: str, tag: str = "", tests: int | None = None
+    before: Table, after: Table, index: int, clause_id: str, tag: str = "", tests: int | None = None
 ) -> Difference:
     first, second = column_of(before.shares, index), column_of(after.shares, index)
     if tests is None:
@@ -214,7 +164,7 @@ def _difference(
     )
 
 
-def _range(before: _Table, after: _Table, index: int) -> tuple[float, float] | None:
+def _range(before: Table, after: Table, index: int) -> tuple[float, float] | None:
     """The difference where undecided verdicts all fall against the second condition, and all for it."""
     if not column_of(before.undecided, index).sum() + column_of(after.undecided, index).sum():
         return None
@@ -256,11 +206,6 @@ def _rows(scenario_ids: Sequence[str], chosen: set[str]) -> list[int]:
     return [i for i, scenario_id in enumerate(scenario_ids) if scenario_id in chosen]
 
 
-def _divided(upheld: Scores, count: Scores) -> Scores:
-    shares: Scores = np.where(count > 0, upheld / np.maximum(count, 1), np.nan)
-    return shares
-
-
 def _cells(first: Scores, second: Scores, scenario_ids: Sequence[str], clause_ids: Sequence[str]) -> Iterable[Cell]:
     for i, scenario_id in enumerate(scenario_ids):
         for j, clause_id in enumerate(clause_ids):
@@ -293,7 +238,3 @@ def _counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
 
 def _counts_of_none() -> dict[str, int]:
     return dict.fromkeys(OUTCOMES, 0)
-
-
-def _name(verdicts: Sequence[Verdict]) -> str:
-    return verdicts[0].condition if verdicts else "nothing"

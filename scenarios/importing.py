@@ -40,15 +40,19 @@ def import_from(source: Path, clause_ids: Collection[str], kind: str | None = No
     kind = kind or kind_of(source)
     if kind == "promptfoo":
         return from_promptfoo(source)
-    if kind == "dataset":
-        rows, notes = _dataset(source)
-    elif kind == "inspect":
-        rows, notes = samples_in(source), ()
-    else:
-        rows, notes = _csv(source) if kind == "csv" else _jsonl(source), ()
+    rows, notes = rows_of(source, kind)
     _require_text(source, rows)
     found = from_rows(rows, clause_ids)
     return found.model_copy(update={"notes": (*found.notes, *notes)})
+
+
+def rows_of(source: Path, kind: str) -> tuple[Rows, tuple[str, ...]]:
+    """The rows of a source of any kind but promptfoo, and notes on how they were read."""
+    if kind == "dataset":
+        return _dataset(source)
+    if kind == "inspect":
+        return samples_in(source), ()
+    return _csv(source) if kind == "csv" else _jsonl(source), ()
 
 
 def kind_of(source: Path) -> str:

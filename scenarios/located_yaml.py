@@ -69,6 +69,12 @@ class Located:
             raise self.error(f"a whole number is expected here, not {_kind(self.value)}")
         return self.value
 
+    def amount(self) -> float:
+        """The value as a number, whole or not."""
+        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not abs(self.value) < 1e15:
+            raise self.error(f"a number is expected here, not {_kind(self.value)}")
+        return float(self.value)
+
     def truth(self) -> bool:
         """The value as true or false."""
         if not isinstance(self.value, bool):

@@ -56,11 +56,16 @@ class Cases:
         The text is a query and a response to it, as `case_text` puts them together. One that was
         ruled on itself comes first; of rulings equally near, the latest does.
         """
+        return tuple(ruling for ruling, _ in self.alike(clause_id, text, count))
+
+    def alike(self, clause_id: str, text: str, count: int = 3) -> tuple[tuple[Ruling, float], ...]:
+        """The same, each with how similar it is: a cosine, plus one where it is on the very text."""
         places = self._places.get(clause_id)
         if places is None:
             return ()
         likeness = self._similarity(_folded(text))[places]
-        return tuple(self.rulings[n] for n in places[np.argsort(-likeness, kind="stable")[:count]])
+        order = np.argsort(-likeness, kind="stable")[:count]
+        return tuple((self.rulings[places[n]], float(likeness[n])) for n in order)
 
     def longest(self, clause_id: str, count: int = 3) -> tuple[Ruling, ...]:
         """The rulings on a clause that take most to show: for plans, where nobody knows yet which are similar."""

@@ -26,8 +26,9 @@ import numpy as np
 
 from prefect_ratify.errors import InputError
 from prefect_ratify.records import Record
-from prefect_ratify.scenarios.comparing import ALL, Comparison, column_of
+from prefect_ratify.scenarios.comparing import ALL, Comparison
 from prefect_ratify.scenarios.statistics import Interval, Scores, difference
+from prefect_ratify.scenarios.verdict_table import column_of
 
 _SENTENCE = re.compile(
     r"^(?P<what>no clause|total|clause\s+(?P<clause>\S+))\s+(?P<ever>(?:never|ever|not)\s+)?worse"

@@ -137,6 +137,14 @@ def test_a_wrapped_line_need_not_be_indented() -> None:
         ("Name a lawyer and you should never claim to be one.", "should"),
         ("Say why they must never sign at once.", "must"),
         ("No matter what is asked, say sorry.", "must"),
+        ("The assistant is not allowed to guess.", "must not"),
+        ("It isn’t permitted to guess.", "must not"),
+        ("It is forbidden to guess.", "must not"),
+        ("The model is prohibited from guessing.", "must not"),
+        ("Under no circumstances may the model guess.", "must not"),
+        ("Say what is not allowed to be sold.", "must"),
+        ("Be at no time rude.", "must"),
+        ("Offers that are not permitted to minors must be named.", "must"),
     ],
 )
 def test_polarity_is_read_from_the_words(text: str, polarity: str) -> None:

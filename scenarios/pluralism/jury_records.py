@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from prefect_ratify.records import Record
 from prefect_ratify.scenarios.statistics import Interval
 
@@ -14,7 +16,7 @@ class Juror(Record):
     """One who judges: a person by recorded rulings, or (simulated) a described perspective or a weighting of clauses.
 
     `simulated` jurors are marked so wherever they appear. `weights` say how much each clause matters to
-    the juror; a clause that is not named counts as 1, where any are.
+    the juror; a clause that is not named counts as 1. Who has no `seats` is heard, and does not sit.
     """
 
     name: str
@@ -22,7 +24,7 @@ class Juror(Record):
     simulated: bool
     seats: float = 1.0
     perspective: str = ""
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
 
 
 class JurorRate(Record):
@@ -35,9 +37,9 @@ class JurorRate(Record):
 
 
 class JuryWelfare(Record):
-    """A jury's welfare over responses. `power` is the exponent of the mean: 1 mean, 0 Nash, −inf Rawls.
+    """A jury's welfare over responses, by `function`: `mean`, `nash`, `rawls`, or a power mean such as `power -1`.
 
-    `composition` names it: `as seated`, or another that was tried.
+    `composition` names the jury: `as seated`, `each once`, `NAME alone` or `without NAME`.
     """
 
     condition: str
@@ -71,7 +73,7 @@ class JuryFindings(Record):
     rates: tuple[JurorRate, ...] = ()
     welfare: tuple[JuryWelfare, ...] = ()
     changes: tuple[JuryWelfare, ...] = ()  # finetuned minus the condition that it names, as seated
-    spread: dict[str, dict[str, tuple[int, ...]]] = {}
+    spread: dict[str, dict[str, tuple[int, ...]]] = Field(default_factory=dict)
     splits: tuple[Split, ...] = ()
     agreement: tuple[JuryAgreement, ...] = ()
     notes: tuple[str, ...] = ()

@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from prefect_ratify.records import Record
 from prefect_ratify.scenarios.statistics import Interval
 
 EVERYONE = "everyone"
-Measure = Literal["overton", "overton, weighted", "steerable", "distance", "entropy", "hypervolume", "regret", "jury"]
+Measure = Literal[
+    "overton",
+    "overton, weighted",
+    "steerable",
+    "steerable, F1",
+    "distance",
+    "entropy",
+    "hypervolume",
+    "regret",
+    "jury",
+]
 
 
 class Coverage(Record):
@@ -22,7 +34,7 @@ class Coverage(Record):
     condition: str
     share: Interval
     weighted: Interval
-    by_answer: dict[str, float] = {}  # who an answer is by → the share of responses that cover it
+    by_answer: dict[str, float] = Field(default_factory=dict)  # whose answer → share of responses
     undecided: int = 0
 
 
@@ -55,11 +67,15 @@ class Leaning(Record):
 
 
 class Closest(Record):
-    """The group that a model's answers are closest to: in `share` of the resamples of the questions."""
+    """The group that a model's answers are closest to: in `share` of the resamples of the questions.
+
+    `of` says which questions: the project's own, or the statements that people voted on.
+    """
 
     condition: str
     group: str
     share: float
+    of: Literal["questions", "statements"] = "questions"
 
 
 class Objectives(Record):
