@@ -11,7 +11,7 @@ import numpy as np
 from prefect_ratify import embedded
 from prefect_ratify.flows.pages import percent
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.policy_modules.option_choice import SAMPLES, Chosen, How, choose
+from prefect_ratify.policy_modules.option_choice import SAMPLES, TOP_LOGPROBS, Chosen, How, choose
 from prefect_ratify.scenarios.pluralism.changes import changes
 from prefect_ratify.scenarios.pluralism.distributional import closest, distances, entropies
 from prefect_ratify.scenarios.pluralism.plan import PluralismPlan, Question
@@ -21,7 +21,7 @@ from prefect_ratify.scenarios.statistics import Scores, rate
 
 METHODS: Mapping[How, str] = {
     "options": "from the log-probabilities of the options' texts",
-    "first word": "from the log-probabilities of the answer's first word",
+    "first word": f"from the log-probabilities of the {TOP_LOGPROBS} likeliest first words (any other counts as 0)",
     "samples": f"from at least {SAMPLES} sampled answers",
 }
 
@@ -103,6 +103,11 @@ def _notes(run: Run, plan: PluralismPlan, chosen: Mapping[str, Sequence[Chosen]]
         "Every question was asked in as many orders as it has options, so that each option stood once in each place, "
         "and the mean was taken. All at temperature 1: at another a distribution is narrower or wider."
     )
+    if any(each.how == "samples" for given in chosen.values() for each in given):
+        yield (
+            "So few samples make a distribution narrower than the model's is, and uneven by chance, which alone puts "
+            "it farther from people: hold it against others that were sampled too."
+        )
     yield (
         "Few votes make a group's distribution uneven by chance, which alone puts it farther from any model: small "
         "groups look farther away than they are."

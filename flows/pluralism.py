@@ -36,6 +36,10 @@ from prefect_ratify.store import write_record
 
 MEASURED = ("base", "refined", FINETUNED)
 PLURALISM = "pluralism.json"
+DOMINATED = (
+    "Which model dominates which is said of the clauses' rates as they were found: how sure each rate is, its "
+    "interval says, and not this."
+)
 
 
 def measure_pluralism(
@@ -123,7 +127,9 @@ def measure_objectives(at: Measured) -> Pluralism:
     tables = {name: table[:, decided] for name, table in tables.items()}
     points = {name: mean_of_decided(table.T) for name, table in tables.items()}
     on_front = dict(zip(points, front(list(points.values())), strict=True))
-    left = sorted(set(at.clause_ids) - set(kept))
+    left = [clause_id for clause_id in at.clause_ids if clause_id not in kept]
+    notes = [f"No objectives, since undecided for a model: {', '.join(left)}."] if left else []
+    notes += [] if all(on_front.values()) else [DOMINATED]
     return Pluralism(
         objectives=tuple(
             Objectives(
@@ -137,5 +143,5 @@ def measure_objectives(at: Measured) -> Pluralism:
         ),
         front_volume=four_digits(hypervolume(list(points.values()))),
         changes=changes("hypervolume", "", tables, volume_change),
-        notes=(f"No objectives, since undecided for a model: {', '.join(left)}.",) if left else (),
+        notes=tuple(notes),
     )

@@ -94,10 +94,9 @@ def measure_trade_offs(at: Measured) -> Pluralism:
     tables = {name: at.shares(verdicts) for name, verdicts in given.items()}
     undecided = {name: sum(v.outcome == "undecided" for v in verdicts) for name, verdicts in given.items()}
     parts = [_trade_offs(at, weighting, tables, undecided) for weighting in weightings]
-    samples = at.run.settings.samples
     note = (
-        "Steered to a weighting, each model gave one response to a scenario; of those told no weighting, which are "
-        f"also tried, there are {samples}."
+        "Steered to a weighting, each model gave one response to a scenario; told no weighting, which is tried too, "
+        f"it gave {at.run.settings.samples}."
     )
     return joined([*parts, Pluralism(notes=(note,))])
 

@@ -36,6 +36,7 @@ from prefect_ratify.scenarios.statistics import Scores
 MOST_A_PAIR = 3  # principles that one call may propose
 PRINCIPLES_A_CALL = 10  # that are voted on together
 ORDERS = 2
+LONGEST_ANSWER = 4000  # characters that are read of an answer
 ALIKE = 0.7  # mean cosine from which on principles are put together: too few cost calls, too many lose a principle
 PROPOSING = Sampling(temperature=0.0, max_tokens=400)
 VOTING = Sampling(temperature=0.0, max_tokens=300)
@@ -92,7 +93,7 @@ Principles:
 The response that each prefers:"""
 _WORDS: Mapping[str, Choice] = {"a": "first", "b": "second", "neither": "tie"}
 _SCORES: Mapping[Choice, float] = {"first": 1.0, "second": 0.0, "tie": NEITHER, "undecided": float("nan")}
-_LINE = re.compile(r"^\W*(?:principle )?(\d{1,3})\W+(A|B|neither)\W*$", re.MULTILINE | re.IGNORECASE)
+_LINE = re.compile(r"^[^\w\n]*(?:principle )?(\d{1,3})[^\w\n]+(A|B|neither)[^\w\n]*$", re.MULTILINE | re.IGNORECASE)
 
 
 class Principle(Record):
@@ -216,8 +217,8 @@ def _in_json(text: str) -> list[tuple[str, Any]]:
 
 
 def _answer(completion: Completion) -> str:
-    """An answer without what a model thinks before it."""
-    return "" if completion.error else completion.text.rpartition("</think>")[2]
+    """An answer without what a model thinks before it; of one that runs on, the beginning."""
+    return "" if completion.error else completion.text.rpartition("</think>")[2][:LONGEST_ANSWER]
 
 
 def _why_refused(text: str, known: frozenset[tuple[str, ...]]) -> str:

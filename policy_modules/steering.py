@@ -26,7 +26,8 @@ def steered(condition: Condition, told: str, to: str) -> Condition:
 
 
 def weighting_text(weights: Mapping[str, float], policy: Policy) -> str:
-    """How much each of these clauses matters, in words; the weightiest first."""
+    """How much each of these clauses matters, in words, and that others count 1; the weightiest first."""
     by_weight = sorted((clause for clause in policy.clauses if clause.id in weights), key=lambda c: -weights[c.id])
     lines = [f"- {clause.text} ({weights[clause.id]:g})" for clause in by_weight]
-    return "Where you cannot do all that is asked for, what has the higher number matters more:\n" + "\n".join(lines)
+    told = "Where you cannot do all that is asked for, what has the higher number matters more (others have 1):"
+    return "\n".join([told, *lines])

@@ -71,7 +71,7 @@ def label_of(line: str) -> Label | None:
     shows, sure = _named((found["label"] or "").strip().lower())
     if shows in ("answer", None) and sign:
         behind = found.end() if shows else found.end("sign")
-        return Label(sign, bool(shows), behind + len(re.match(r"[\ufe0f*_ \t]*", line[behind:])[0]))
+        return Label(sign, bool(shows), len(line) - len(line[behind:].lstrip("\ufe0f*_ \t")))
     bold = line.strip().startswith(("**", "__"))
     if shows is None or (shows in ("query", "answer") and not found["colon"] and not bold):
         return None

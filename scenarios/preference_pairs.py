@@ -31,7 +31,7 @@ _KINDS = {
     ".json": "jsonl",
     ".parquet": "dataset",
 }
-_TURN = re.compile(r"(?:\A|\n\n)\s*(Human|Assistant):")
+_TURN = re.compile(r"(?:\A\s*|\n\n)[ \t]*(Human|Assistant):")
 Role = Literal["user", "assistant"]
 _ROLES: Mapping[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
@@ -137,6 +137,8 @@ def _pair(place: str, row: Any) -> Pair:
 
 def _turns(value: Any, role: Role) -> list[Message]:
     """The turns of a value; a text that is no transcript is one turn of that role. Empty ones are left out."""
+    if isinstance(value, str) and len(value) > 2 * LONGEST_PAIR:  # as chat messages a text takes more than its words
+        raise NotMapped(f"it is longer than {LONGEST_PAIR:,} characters")
     if isinstance(value, str) and value.lstrip().startswith("[{"):
         with suppress(ValueError, RecursionError):  # a text that only looks like a chat is a text
             value = json.loads(value)

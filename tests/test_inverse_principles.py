@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_ratify.command_line import main
+from prefect_ratify.errors import InputError
 from prefect_ratify.finetune.dataset import write_rows
 from prefect_ratify.flows.drafting import kept_apart, suite_text
 from prefect_ratify.flows.importing_preferences import hold_against, import_preferences
@@ -159,6 +161,13 @@ def test_where_one_side_goes_on_a_response_is_left_to_both(tmp_path: Path) -> No
     assert (found.chosen, found.rejected) == ("a", "assistant: a\nuser: n\nassistant: b")
 
 
+@pytest.mark.parametrize("bait", ["\n", "\n\nHuman: a", "[{", "\n\n "])
+def test_a_huge_text_is_refused_at_once(tmp_path: Path, bait: str) -> None:
+    row: dict[str, object] = {"chosen": bait * (1_000_000 // len(bait)), "rejected": "b"}
+    with pytest.raises(InputError, match="it is longer than 24,000 characters"):
+        load_pairs(written(tmp_path / "pairs.jsonl", [row]))
+
+
 def test_rows_that_are_no_pairs_are_counted_with_their_places(tmp_path: Path) -> None:
     good = {"prompt": "q", "chosen": "a", "rejected": "b"}
     path = written(tmp_path / "pairs.jsonl", [good, good, {"chosen": "a"}, good | {"rejected": "a"}])
@@ -232,6 +241,15 @@ def test_votes_are_read_or_undecided(answer: str, votes: list[str]) -> None:
 @given(st.text(max_size=200), st.integers(1, 12))
 def test_no_answer_breaks_the_reading(text: str, count: int) -> None:
     assert len(read_votes(text, count)) == count
+
+
+@pytest.mark.parametrize("bait", ["\n", "1 ", "{", "- ", "</think>", "The response should "])
+def test_a_huge_answer_takes_no_long_time(bait: str) -> None:
+    answer = Completion(text=bait * (200_000 // len(bait)))
+    before = time.process_time()
+    assert read_votes(answer.text, 2) == ["undecided"] * 2
+    assert not propose([pair()], lambda label, calls: [answer]).texts
+    assert time.process_time() - before < 5
 
 
 def test_a_vote_counts_where_both_orders_agree() -> None:

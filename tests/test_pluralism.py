@@ -69,10 +69,10 @@ def store(tmp_path: Path) -> CallStore:
     return CallStore(tmp_path / "calls.sqlite")
 
 
-def project_with(folder: Path, plan: str = "") -> Project:
+def project_with(folder: Path, plan: str = "", scenarios: str = SCENARIOS) -> Project:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.md").write_text(POLICY)
-    (folder / "scenarios.yaml").write_text(SCENARIOS)
+    (folder / "scenarios.yaml").write_text(scenarios)
     if plan:
         (folder / "pluralism.yaml").write_text(plan)
     return load_project(folder)
@@ -127,6 +127,9 @@ def test_all_of_a_plan_is_read(tmp_path: Path) -> None:
         ("[yes, no]", "[yes]", 12, "at least two options"),
         ("[yes, no]", "[no, No way]", 12, "begin alike"),
         ("[yes, no]", "[yes, '!']", 12, "is no word"),
+        ("[yes, no]", "[yes, Yes!]", 12, "begin alike"),
+        ("tenants: [1, 0], owners", "tenants: [1, 0], ' tenants'", 12, "the group 'tenants' stands here a second time"),
+        ("tenants: [1, 0], owners", "''", 12, "this group has no name"),
         ("questions:", "question:", 11, "unknown key 'question'"),
     ],
 )
@@ -277,7 +280,7 @@ def answering(call: Call | Messages) -> str:
     if "Cap rents?" in asked:
         return "Yes" if "POLICY" in system else "no"
     if "Be formal." in system:
-        return "Dear tenant, no."
+        return "Dear tenant, yes." if "POLICY" in system else "Dear tenant, no."
     if "Be curt." in system:
         return "No."
     if "higher number" in system:
@@ -286,9 +289,14 @@ def answering(call: Call | Messages) -> str:
 
 
 def measured(
-    folder: Path, model: LanguageModel, judge: str, monkeypatch: pytest.MonkeyPatch, plan: str = PLAN
+    folder: Path,
+    model: LanguageModel,
+    judge: str,
+    monkeypatch: pytest.MonkeyPatch,
+    plan: str = PLAN,
+    scenarios: str = SCENARIOS,
 ) -> tuple[Run, Path]:
-    project_with(folder / "project", plan)
+    project_with(folder / "project", plan, scenarios)
     settings = Settings(models=Models(judge=judge), samples=1)
     run = open_run(folder / "project", settings)
     run.models[f"judge {judge}"] = model
@@ -318,6 +326,8 @@ def require_as_worked_by_hand(found: Pluralism) -> None:
     # Told to be formal on two scenarios and curt on one, and “no.” is in both: the judge takes all three for curt.
     assert (steering["base", "formal"].f1.value, steering["base", "curt"].f1.value) == (1.0, 0.5)
     assert steering["base", ""].f1.value == 0.75
+    # With the policy it is as obedient, and what is formal is no longer curt too.
+    assert (steering["refined", ""].accuracy.value, steering["refined", ""].f1.value) == (1.0, 1.0)
 
     leanings = {(each.condition, each.group): each for each in found.leanings}
     assert (leanings["base", "owners"].distance.value, leanings["base", "tenants"].distance.value) == (0.0, 1.0)
@@ -330,6 +340,7 @@ def require_as_worked_by_hand(found: Pluralism) -> None:
     assert points["base"].rates == {"short": 1.0, "kind": 0.0}
     assert points["refined"].rates == {"short": 0.0, "kind": 1.0}
     assert all(each.on_front and not each.dominated_by for each in points.values())
+    assert flow.DOMINATED not in found.notes
     assert found.front_volume == 0.0
 
     trade_offs = {each.condition: (each.reward.value, each.regret.value) for each in found.trade_offs}
@@ -339,7 +350,9 @@ def require_as_worked_by_hand(found: Pluralism) -> None:
     change = {(each.measure, each.of, each.first): each.interval.value for each in found.changes}
     assert change["overton", "", "base"] == 0.5 and change["overton, weighted", "", "base"] == 0.25
     assert change["distance", "tenants", "base"] == -1.0 and change["entropy", EVERYONE, "refined"] == 0.0
-    assert change["steerable", "curt", "base"] == 0.0 and change["regret", "short first", "base"] == -0.25
+    assert change["steerable", "", "base"] == change["steerable", "curt", "base"] == 0.0
+    assert (change["steerable, F1", "", "base"], change["steerable, F1", "", "refined"]) == (0.25, 0.0)
+    assert change["regret", "short first", "base"] == -0.25
     assert ("hypervolume", "", "refined") in change
     assert any("from at least 10 sampled answers" in note for note in found.notes)
 
@@ -381,6 +394,29 @@ def test_what_is_not_given_is_not_measured_and_without_a_judge_it_is_undecided(
     assert len(model.asked) == 2 * without  # the same answers for another project's store, and no call more
     assert [(c.undecided, c.share.value) for c in found.coverage] == [(1, 1.0)] * 3
     assert found.objectives and not (found.steering or found.leanings or found.trade_offs)
+
+
+def test_what_nobody_can_decide_is_counted_and_in_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenarios = SCENARIOS.replace("kind: {check: {any_of: [sorry]}}", "kind: {}")
+    _, path = measured(tmp_path, FakeModel(answering), "", monkeypatch, scenarios=scenarios)
+    found = read_record(path, Pluralism)
+    # Told to be formal on two scenarios and curt on one: is it curt, three times, and is it formal, by its check.
+    steering = {each.attribute: each for each in found.steering if each.condition == "base"}
+    assert {name: each.undecided for name, each in steering.items()} == {"": 3, "formal": 0, "curt": 3}
+    assert steering["curt"].accuracy.value is None and steering[""].f1.value == 1.0
+    assert [(each.undecided, each.reward.value) for each in found.trade_offs] == [(2, 1.0)] * 3
+    assert all(set(each.rates) == {"short"} for each in found.objectives)
+    assert {"No objectives, since undecided for a model: kind.", flow.DOMINATED} <= set(found.notes)
+    points = {each.condition: (each.rates["short"], each.on_front, each.dominated_by) for each in found.objectives}
+    assert points["base"] == (1.0, True, ())
+    assert points["refined"] == points["finetuned"] == (0.0, False, ("base",))
+    assert found.front_volume == 1.0
+
+
+def test_of_one_attribute_it_is_said_that_it_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = "attributes:\n  - {name: formal, told: Be formal., check: {any_of: [dear]}}\n"
+    _, path = measured(tmp_path, FakeModel(answering), "", monkeypatch, plan)
+    assert any("but one attribute" in note for note in read_record(path, Pluralism).notes)
 
 
 def test_a_run_is_planned_by_what_its_folder_had(tmp_path: Path) -> None:

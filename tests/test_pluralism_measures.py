@@ -17,6 +17,7 @@ from prefect_ratify.scenarios.pluralism.distributional import closest, distances
 from prefect_ratify.scenarios.pluralism.objectives import (
     MOST_POINTS,
     dominates,
+    four_digits,
     front,
     hypervolume,
     volume_change,
@@ -179,7 +180,7 @@ def test_entropy_is_a_share_of_the_most_there_is() -> None:
     # 1/2 · 1 + 1/4 · 2 + 1/4 · 2 = 1.5 bits of log2(3) = 1.585
     assert entropy(scores(2, 1, 1)) == pytest.approx(0.9464, abs=1e-4)
     assert entropy(scores(7, 7, 7, 7)) == pytest.approx(1)
-    assert entropy(scores(0, 5)) == 0
+    assert str(entropy(scores(0, 5))) == "0.0"  # and not minus zero
 
 
 def test_one_option_is_no_choice_and_no_votes_are_no_distribution() -> None:
@@ -278,6 +279,10 @@ def test_the_hypervolume_of_overlapping_boxes() -> None:
     # above 1/2: 1/2 · 1/4 and 1/4 · 0.4, less 1/4 · 1/4; what is below on one objective adds nothing
     above = [scores(1, 0.75), scores(0.75, 0.9), scores(0.1, 1)]
     assert hypervolume(above, reference=0.5) == pytest.approx(0.1625)
+
+
+def test_a_small_volume_keeps_its_digits() -> None:
+    assert four_digits(hypervolume([np.full(20, 0.3)])) == 3.487e-11  # 0.3²⁰ = 3.4868e−11
 
 
 def test_the_hypervolume_is_of_the_objectives_decided_for_all() -> None:

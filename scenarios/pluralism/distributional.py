@@ -45,7 +45,7 @@ def entropy(p: Scores) -> float:
     0 where all is on one option (or there is but one), 1 where it is spread evenly, NaN where it is not known.
     """
     bits = _bits(_shares(p))
-    return min(bits / math.log2(len(p)), 1.0) if len(p) > 1 and bits > 0 else bits
+    return min(bits / math.log2(len(p)), 1.0) if len(p) > 1 and not math.isnan(bits) else bits
 
 
 def distances(model: Sequence[Scores], people: Sequence[Scores]) -> Scores:
@@ -92,4 +92,4 @@ def _shares(counts: Scores) -> Scores:
 
 def _bits(p: Scores) -> float:
     """The entropy in bits; what has no probability adds nothing."""
-    return -float((p * np.log2(np.where(p > 0, p, 1.0))).sum())
+    return 0.0 - float((p * np.log2(np.where(p > 0, p, 1.0))).sum())  # and not minus zero

@@ -18,6 +18,7 @@ The statements of votes.jsonl, where a project has that file, are questions besi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from prefect_ratify.scenarios.suite import Suite
 
 PLURALISM = "pluralism.yaml"
 T = TypeVar("T")
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,14 @@ def _question(node: Located) -> Question:
     fields = _fields(node, ("id", "question", "options", "people"))
     options = tuple(map(_option, fields["options"].sequence()))
     _require_distinct(fields["options"], options)
-    groups = fields["people"].mapping()
-    if not groups:
+    people: dict[str, tuple[float, ...]] = {}
+    for written, item in fields["people"].mapping().items():
+        group = _folded(written)
+        if not group or group in people:
+            raise item.error(f"the group {group!r} stands here a second time" if group else "this group has no name")
+        people[group] = _shares(item, options)
+    if not people:
         raise fields["people"].error("nobody has answered", "write 'people: {everyone: [60, 30, 10]}'")
-    people = {_folded(group): _shares(item, options) for group, item in groups.items()}
     return Question(_name(fields["id"]), fields["question"].text().strip(), options, people)
 
 
@@ -232,7 +238,7 @@ def _require_distinct(node: Located, options: Sequence[str]) -> None:
     for option in options:
         if not any(map(str.isalnum, option)):
             raise node.error(f"the option {option!r} is no word")
-    words = [option.casefold().split() for option in options]
+    words = [_WORD.findall(option.casefold()) for option in options]
     for place, one in enumerate(words):
         for other_place, other in enumerate(words):
             if place != other_place and other[: len(one)] == one:

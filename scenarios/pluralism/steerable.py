@@ -23,7 +23,10 @@ _EXACT = 12  # decimals of a score that are not rounding
 
 
 def accuracy(follows: Scores) -> Interval:
-    """The share of (scenario, attribute) where the response follows the attribute that it was steered to."""
+    """The share of (scenario, attribute) where the response follows the attribute that it was steered to.
+
+    Each scenario counts the same, however many of its attributes are decided.
+    """
     return rate(accuracy_scores(follows))
 
 
