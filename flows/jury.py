@@ -33,7 +33,7 @@ from prefect_ratify.scenarios.pluralism.jurors import (
     worths,
 )
 from prefect_ratify.scenarios.pluralism.jury import Jury, deliberate
-from prefect_ratify.scenarios.pluralism.jury_records import Juror
+from prefect_ratify.scenarios.pluralism.jury_records import Foretold, Juror
 from prefect_ratify.scenarios.pluralism.welfare import function_name
 from prefect_ratify.scenarios.precedents import Cases
 from prefect_ratify.store import write_record
@@ -61,8 +61,13 @@ def hear_jury(
     columns = [worths(heard[juror.name].verdicts, clause_weights(juror, clause_ids)) for juror in stakeholders.jurors]
     jury = Jury(stakeholders.jurors, conditions, responses, np.stack(columns, axis=1))
     found = deliberate(jury, stakeholders.power)
-    notes = [note for juror in jury.jurors for note in _notes(run, juror, heard[juror.name])]
-    added = {"agreement": agreements(run.cases().rulings), "notes": (*notes, *_left_out(jury))}
+    known = {j.name: foresight(rulings_by(j.name, run.cases())) for j in jury.jurors if j.kind == "rulings"}
+    notes = [note for juror in jury.jurors for note in _notes(run, juror, heard[juror.name], known.get(juror.name))]
+    added = {
+        "agreement": agreements(run.cases().rulings),
+        "foretold": tuple(_foretold(name, heard[name], each) for name, each in known.items()),
+        "notes": (*notes, *_left_out(jury)),
+    }
     write_record(folder / JURIES, found.model_copy(update=added))
 
 
@@ -115,12 +120,27 @@ def _in_perspective(run: Run, juror: Juror) -> Yardstick:
     return Yardstick(policy, {}, judges=told, barred=run.project.calibration.barred(policy))
 
 
-def _notes(run: Run, juror: Juror, heard: Heard) -> list[str]:
+def _foretold(name: str, heard: Heard, known: Foresight) -> Foretold:
+    return Foretold(
+        juror=name,
+        ruled=heard.ruled,
+        foretold=heard.foretold,
+        right=known.right,
+        commoner=known.commoner,
+        better=is_better(known),
+    )
+
+
+def is_better(known: Foresight) -> bool:
+    """Whether rulings are shown to be foretold better than by guessing the commoner outcome."""
+    return (known.gain.low or 0.0) > 0
+
+
+def _notes(run: Run, juror: Juror, heard: Heard, known: Foresight | None) -> list[str]:
     if juror.kind == "perspective" and not run.settings.models.judge:
         return [f"{_named(juror)}: nothing is decided for them, since no judge model is named (--judge)."]
-    if juror.kind != "rulings":
+    if known is None:
         return []
-    known = foresight(rulings_by(juror.name, run.cases()))
     total = heard.ruled + heard.foretold
     if not total:
         return [f"{juror.name}: nothing is decided for them, since no clause has {NEAREST} rulings by them."]
@@ -132,10 +152,10 @@ def _notes(run: Run, juror: Juror, heard: Heard) -> list[str]:
 
 def foresight_words(known: Foresight) -> str:
     """How far a person's rulings can be foretold, and whether that is more than guessing."""
-    right, commoner, gain = known.right, known.commoner, known.gain
+    right, commoner = known.right, known.commoner
     if right.value is None:
         return f"Of {known.rulings} rulings none can be foretold from those on other scenarios."
-    better = "which is better" if (gain.low or 0.0) > 0 else "which is not shown to be better"
+    better = "which is better" if is_better(known) else "which is not shown to be better"
     return (
         f"Of {known.rulings} rulings {known.foretold} could be foretold from those on other scenarios, "
         f"{percent(right.value)} [{reach(right)}] of them rightly, {better} than always guessing the commoner outcome "

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from prefect_ratify.flows.jury_words import (
     AS_SEATED,
+    foretold_words,
     function_words,
     jury_headline,
     named,
@@ -24,7 +25,7 @@ from prefect_ratify.flows.pictures import Dot
 from prefect_ratify.flows.report_blocks import Block, Labels, Moved, Row, Table, figure, label, row
 from prefect_ratify.flows.tenths import tenths, worth
 from prefect_ratify.records import Message, Response, Scenario
-from prefect_ratify.scenarios.pluralism.jury_records import Juror, JuryFindings, JuryWelfare, Split
+from prefect_ratify.scenarios.pluralism.jury_records import Foretold, Juror, JuryFindings, JuryWelfare, Split
 from prefect_ratify.scenarios.statistics import Interval
 
 NO_TENTHS = (0,) * 11
@@ -98,13 +99,14 @@ def _seat(juror: Juror, found: JuryFindings, conditions: Sequence[str], labels: 
         if condition in rates
     ]
     undecided = [f"{label(name, labels)}: {rate.undecided} undecided" for name, rate in rates.items() if rate.undecided]
-    return Seat(juror, _about(juror), tenths(named(juror.name, found), drawn), undecided)
+    about = _about(juror, next((each for each in found.foretold if each.juror == juror.name), None))
+    return Seat(juror, about, tenths(named(juror.name, found), drawn), undecided)
 
 
-def _about(juror: Juror) -> str:
+def _about(juror: Juror, foretold: Foretold | None) -> str:
     """What the juror goes by, in a few words."""
     if juror.kind == "rulings":
-        return "a person: by their own rulings, and elsewhere by those most like the case"
+        return f"a person; {foretold_words(foretold)}" if foretold else "a person"
     if juror.kind == "perspective":
         return f"a judge model that is told: “{juror.perspective}”"
     weights = ", ".join(f"{clause_id} × {weight:g}" for clause_id, weight in juror.weights.items())

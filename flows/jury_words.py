@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from prefect_ratify.errors import one_line
 from prefect_ratify.flows.markdown import points
-from prefect_ratify.flows.pages import gap, gap_reach
+from prefect_ratify.flows.pages import gap, gap_reach, percent, reach
 from prefect_ratify.flows.pluralism_words import BASE, NOT_COMPARED, NOT_SHOWN, direction
-from prefect_ratify.scenarios.pluralism.jury_records import JuryFindings, JuryWelfare
+from prefect_ratify.scenarios.pluralism.jury_records import Foretold, JuryFindings, JuryWelfare
 from prefect_ratify.scenarios.statistics import Interval
 from prefect_ratify.store import read_record
 
@@ -41,6 +41,19 @@ def named(name: str, found: JuryFindings) -> str:
     """A juror's name, or a composition's; marked where that juror is simulated."""
     of_it = {form for juror in simulated(found) for form in (juror, f"{juror} alone", f"without {juror}")}
     return f"{name} ({SIMULATED})" if name in of_it else name
+
+
+def foretold_words(found: Foretold) -> str:
+    """How much of a person's voice is their own, and what the rest is worth."""
+    total = found.ruled + found.foretold
+    if not total:
+        return "nothing could be foretold from so few rulings"
+    share = f"{found.foretold:,} of {total:,} verdicts foretold from similar rulings"
+    if found.right.value is None:
+        return share
+    worth = "" if found.better else "not shown to be "
+    guess = f"{worth}better than guessing the commoner outcome ({percent(found.commoner.value)})"
+    return f"{share}, which is right in {percent(found.right.value)} [{reach(found.right)}], {guess}"
 
 
 def function_words(function: str) -> str:

@@ -21,7 +21,7 @@ from prefect_ratify.store import read_record
 if TYPE_CHECKING:
     from prefect_ratify.flows.run_folder import Run
 
-BASE = "base"
+BASE, FINETUNED = "base", "finetuned"
 TIMES = {"base": "before training", "refined": "prompted with the refined policy", "finetuned": "after training"}
 ASKED = {"questions": "On the project’s own questions", "statements": "On the statements that people voted on"}
 NOT_SHOWN = "not shown"
@@ -77,9 +77,12 @@ def subject(change: Change) -> str:
 
 def headline(found: Pluralism) -> list[str]:
     """What training did to pluralism, against the base model: the answer first, then what it rests on."""
-    told = _telling(found.changes)
-    sentences = [_answer(told), *_open(told), *_groups(found.changes), *closest_words(found.closest)]
-    return [*sentences, f"{SOURCE}; {_as_reported(told)}."]
+    telling = _telling(found.changes)
+    measured = any(change.measure in ("distance", "entropy") for change in telling)
+    told = [change for change in telling if change.measure != "entropy" or _is_short_of_people(found)]
+    groups = [*_groups(found.changes), *closest_words(found.closest)]
+    sentences = [_answer(told), *_open(told), *_breadth(found), *groups]
+    return [*sentences, f"{SOURCE}; {_as_reported(told, measured)}."]
 
 
 def lines(found: Pluralism) -> list[str]:
@@ -149,6 +152,33 @@ def _telling(changes: Sequence[Change]) -> list[Change]:
     return found
 
 
+def _is_short_of_people(found: Pluralism) -> bool:
+    """Whether the base or the finetuned model is narrower than the people as a whole; True where nobody knows.
+
+    A model is to be as broad as the people, not as broad as can be: from broader than they are to as broad is
+    no loss, and back again no gain. Which people it then speaks like is what the distances say.
+    """
+    ours, people = _entropies(found)
+    return people is None or min(ours.values(), default=0.0) < people
+
+
+def _breadth(found: Pluralism) -> list[str]:
+    """How broad the model's answers were, are, and the people's, and whether that was counted."""
+    ours, people = _entropies(found)
+    if people is None or len(ours) < 2:
+        return []
+    figures = "; ".join(f"{TIMES[name]} {percent(value)}" for name, value in ours.items())
+    never = "" if _is_short_of_people(found) else " Never narrower than the people, it counts as neither gain nor loss."
+    return [f"Breadth of its answers (entropy): {figures}; of the people {percent(people)}.{never}"]
+
+
+def _entropies(found: Pluralism) -> tuple[dict[str, float], float | None]:
+    """Those of the base and the finetuned model, and that of the people as a whole, where they were measured."""
+    of_all = [each for each in found.leanings if each.group == EVERYONE and each.condition in (BASE, FINETUNED)]
+    people = next((each.entropy_of_people.value for each in of_all), None)
+    return {each.condition: each.entropy.value for each in of_all if each.entropy.value is not None}, people
+
+
 def _answer(told: Sequence[Change]) -> str:
     """Whether training reduced pluralism, in one sentence."""
     if not told:
@@ -180,10 +210,10 @@ def _groups(changes: Sequence[Change]) -> list[str]:
     return [f"Group by group, the model {'; it '.join(moved) or 'was not shown to move towards or away from any'}."]
 
 
-def _as_reported(told: Sequence[Change]) -> str:
-    """Whether that is what was found here."""
+def _as_reported(told: Sequence[Change], measured: bool) -> str:
+    """Whether that is what was found here, where distributions were `measured`."""
     found = [c for c in told if c.measure in ("distance", "entropy")]
-    if not found:
+    if not measured:
         return "whether that happened here was not measured, for want of questions or votes"
     moved = {direction(c.interval) * FLATTER[c.measure] for c in found} - {0}
     if len(moved) > 1:
@@ -192,7 +222,8 @@ def _as_reported(told: Sequence[Change]) -> str:
 
 
 def _listed(changes: Sequence[Change]) -> str:
-    return ", and ".join(f"{said(change)} ({_figure(change)})" for change in changes)
+    *first, last = [f"{said(change)} ({_figure(change)})" for change in changes]
+    return f"{', '.join(first)}, and {last}" if first else last
 
 
 def _figure(change: Change) -> str:

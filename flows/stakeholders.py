@@ -41,6 +41,8 @@ BACK_TO = {"draft": "refine", "policy": "refine", "data": "generate", "release":
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
 
 
+# What juries that are tried are called (`scenarios.pluralism.jury.compositions`): a juror would be taken for one.
+_COMPOSITION = re.compile(r"^(as seated|each once|without .*|.* alone)$", re.IGNORECASE)
 LONGEST_WAIT = 500 * _UNITS["week"]
 
 
@@ -187,6 +189,8 @@ def _jurors(node: Located, clause_ids: Collection[str]) -> tuple[Juror, ...]:
         juror = _juror(item, clause_ids)
         if name_key(juror.name) in found:
             raise item.error(f"the juror {juror.name!r} stands here a second time", "give each juror their own name")
+        if _COMPOSITION.search(juror.name):
+            raise item.error(f"{juror.name!r} is what a jury is called, and no juror", "give another name")
         found[name_key(juror.name)] = juror
     return tuple(found.values())
 

@@ -81,6 +81,8 @@ def test_jurors_their_seats_and_the_function_are_read(tmp_path: Path) -> None:
     ("old", "new", "line", "seen"),
     [
         ("name: renter", "name: ANA", 3, "the juror 'ANA' stands here a second time"),
+        ("name: renter", "name: Ana alone", 3, "'Ana alone' is what a jury is called, and no juror"),
+        ("name: renter", "name: Each once", 3, "'Each once' is what a jury is called, and no juror"),
         ("name: Ana, ", "", 2, "a juror has no name"),
         ("rulings: true", "rulings: false", 2, "a juror judges by"),
         ("rulings: true", "rulings: true, perspective: Ana.", 2, "a juror judges by"),
@@ -404,6 +406,7 @@ def require_as_worked_by_hand(found: JuryFindings | None) -> None:
     assert [(j.name, j.simulated) for j in found.jurors] == [("Ana", False), ("renter", True), ("group A", True)]
     (agreed,) = found.agreement
     assert (agreed.people, agreed.responses, agreed.clause_id) == (2, 1, "")
+    assert [(each.juror, each.ruled, each.foretold, each.better) for each in found.foretold] == [("Ana", 1, 5, False)]
     assert found.notes[0].startswith("Ana: 1 of 6 verdicts are their own rulings on these responses")
 
 

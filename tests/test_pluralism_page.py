@@ -24,6 +24,7 @@ from prefect_ratify.flows.report_page import page as report_page
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.records import Message, Response, Scenario
 from prefect_ratify.scenarios.pluralism.jury_records import (
+    Foretold,
     Juror,
     JurorRate,
     JuryAgreement,
@@ -169,6 +170,7 @@ def heard(name: str = "renter") -> JuryFindings:
             JuryAgreement(clause_id="", alpha=at(0.74, 0.16), people=4, responses=12),
             JuryAgreement(clause_id="brevity", alpha=at(-0.1, 0.2), people=3, responses=5),
         ),
+        foretold=(Foretold(juror="Ana", ruled=4, foretold=1716, right=at(0.79), commoner=at(0.71), better=False),),
         notes=("Ana’s model: 80 % of her own rulings.",),
     )
 
@@ -286,6 +288,20 @@ def test_what_was_reported_elsewhere_is_held_against_what_was_found_here() -> No
     assert last(change("overton", -0.2)).startswith("whether that happened here was not measured")
 
 
+@pytest.mark.parametrize(("after", "counted"), [(0.82, False), (0.72, False), (0.6, True)])
+def test_breadth_counts_only_where_a_model_is_narrower_than_the_people(after: float, counted: bool) -> None:
+    leanings = tuple(
+        leaning(condition, EVERYONE, 0.3, entropy).model_copy(update={"entropy_of_people": at(0.72)})
+        for condition, entropy in (("base", 0.95), ("refined", 0.1), ("finetuned", after))
+    )
+    changes = (change("entropy", after - 0.95, EVERYONE), change("overton", -0.3))
+    first, breadth, *_, last = headline(Pluralism(changes=changes, leanings=leanings))
+    assert ("became narrower" in first) == counted and "covers fewer" in first
+    assert breadth.startswith("Breadth of its answers (entropy): before training 95\u00a0%; after training")
+    assert "of the people 72\u00a0%" in breadth and ("counts as neither" in breadth) == (not counted)
+    assert last.endswith("here it did." if counted else "here it is not shown.")
+
+
 def test_the_closest_group_is_named_before_and_after_for_each_set_of_groups() -> None:
     voted = [("base", "A", 0.2), ("base", "B", 0.8), ("finetuned", "A", 0.97), ("finetuned", "B", 0.03)]
     asked = [("base", "A", 0.5), ("base", "B", 0.5), ("finetuned", "A", 0.6), ("finetuned", "B", 0.4)]
@@ -373,6 +389,8 @@ def test_the_jury_says_how_the_result_depends_on_who_sits_and_how_they_decide() 
     )
     assert "Nash (geometric mean), a change is not shown" in others and "Rawls" in others
     text = Visible(html(None, heard())).text
+    assert "1,716 of 1,720 verdicts foretold from similar rulings, which is right in 79" in text
+    assert "not shown to be better than guessing the commoner outcome (71" in text
     assert "without renter (simulated)" in text and "0.74 [0.58, 0.90]" in text and "−0.10 [−0.30, 0.10]" in text
     assert ranking(JuryFindings()) == "" and "was not measured" in jury_headline(JuryFindings(jurors=heard().jurors))[0]
 

@@ -66,6 +66,21 @@ class JuryAgreement(Record):
     responses: int
 
 
+class Foretold(Record):
+    """How a person was heard: by so many rulings on these very responses, elsewhere foretold from similar ones.
+
+    `right` is how often the person's rulings are foretold rightly from those on other scenarios, `commoner`
+    how often guessing the commoner outcome is right, and `better` whether the first is shown to be more.
+    """
+
+    juror: str
+    ruled: int
+    foretold: int
+    right: Interval
+    commoner: Interval
+    better: bool
+
+
 class JuryFindings(Record):
     """All that the jury found; `spread` counts, by condition and juror, responses by worth in tenths (0 … 10)."""
 
@@ -76,4 +91,5 @@ class JuryFindings(Record):
     spread: dict[str, dict[str, tuple[int, ...]]] = Field(default_factory=dict)
     splits: tuple[Split, ...] = ()
     agreement: tuple[JuryAgreement, ...] = ()
+    foretold: tuple[Foretold, ...] = ()
     notes: tuple[str, ...] = ()

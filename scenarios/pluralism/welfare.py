@@ -3,7 +3,7 @@
 A jury-pluralistic benchmark lets a jury rate each response, and joins the ratings by a welfare
 function (Sorensen et al. 2024, arXiv 2402.05070, the definition of jury-pluralistic benchmarks). Here
 it is a power mean, which says by one exponent how much the least content count (Moulin 2003, Fair
-Division and Collective Welfare, the family of welfare functions in chapter 3; Atkinson 1970, On the
+Division and Collective Welfare; Atkinson 1970, On the
 measurement of inequality, whose equally distributed equivalent it is, with aversion 1 − power):
 
     1   the mean (utilitarian)
