@@ -112,11 +112,11 @@ def _figure(interval: Interval) -> str:
 
 
 def _first(welfare: Sequence[JuryWelfare], composition: str, function: str) -> str:
-    """The condition of the highest welfare; empty where nothing was measured."""
+    """The condition of the highest welfare, or that several have it; empty where nothing was measured."""
     of_it = {
         each.condition: each.interval.value
         for each in welfare
         if (each.composition, each.function) == (composition, function) and each.interval.value is not None
     }
     best = [condition for condition, value in of_it.items() if value == max(of_it.values())]
-    return "several, level," if len(best) > 1 else "".join(best)
+    return "a tie" if len(best) > 1 else "".join(best)

@@ -137,7 +137,9 @@ def _why_silent(each: Taught) -> str:
 
 
 def _written(draft: Draft, folder: Path) -> Iterator[str]:
-    yield f"{folder / 'policy.md'}: {len(draft.policy.clauses)} clauses, for people to take, reword or throw out"
+    count = len(draft.policy.clauses)
+    what = f"{count} clause{'' if count == 1 else 's'}"
+    yield f"{folder / 'policy.md'}: {what}, for people to take, reword or throw out"
     if draft.kept:
         yield f"the former policy is kept in {draft.kept}"
     what = "requests of the data set, which nobody has looked at" if draft.starter else "scenarios stay as they were"
