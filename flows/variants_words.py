@@ -6,11 +6,14 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from prefect_ratify.flows.regressing import Bench
 from prefect_ratify.flows.variants import DRAFT, Best, Together, Tried, Versions, asked, choices
 from prefect_ratify.flows.word_difference import Piece, word_difference
 from prefect_ratify.records import Clause
 from prefect_ratify.scenarios.comparing import ALL, Rate
+from prefect_ratify.scenarios.pluralism.objectives import front
 
 SHOWN_TOGETHER = 3  # pairs of clauses; those that pull apart most
 
@@ -79,6 +82,19 @@ def pairs(tried: Tried, name: str) -> list[str]:
     return [_pair(pair) for pair in tried.together if pair.variant == name][:SHOWN_TOGETHER]
 
 
+def front_words(tried: Tried) -> str:
+    """Which versions no other is at least as good as on every clause and better on one.
+
+    See `scenarios.pluralism.objectives` (Sorensen et al. 2024, multi-objective benchmarks).
+    """
+    clause_ids = [best.clause_id for best in tried.best if best.clause_id != ALL]
+    values = [[tried.rate(name, clause_id).interval.value for clause_id in clause_ids] for name in tried.names]
+    on_it = front([np.array(each, dtype=np.float64) for each in values])  # None becomes NaN: not decided
+    named = _listed([name for name, is_on in zip(tried.names, on_it, strict=True) if is_on])
+    others = "" if all(on_it) else "; one of these is on every clause at least as good as each other version"
+    return f"On the Pareto front of the clauses, by the estimates: {named}{others}."
+
+
 def cautions(tried: Tried) -> list[str]:
     """What keeps the figures from being read as more than they are."""
     told = list(tried.regression.judge_words)
@@ -86,6 +102,7 @@ def cautions(tried: Tried) -> list[str]:
         told.append(
             f"The budget was spent: {tried.regression.not_run} calls were not made, and their rows are missing."
         )
+    told.append(front_words(tried))
     told.append("No difference shown is not no difference: the interval says how large it may still be.")
     told.append("A variant is tried as a whole: what a clause gains or loses may come from the wording of another one.")
     if len(tried.names) > 2:

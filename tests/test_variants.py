@@ -20,7 +20,7 @@ from prefect_ratify.flows.variants import DRAFT, Tried, Versions, choices, load_
 from prefect_ratify.flows.variants_markdown import markdown
 from prefect_ratify.flows.variants_page import page
 from prefect_ratify.flows.variants_text import show, told_taken
-from prefect_ratify.flows.variants_words import next_steps, notices, pairs, sums, told_best
+from prefect_ratify.flows.variants_words import front_words, next_steps, notices, pairs, sums, told_best
 from prefect_ratify.policy import load_policy
 from prefect_ratify.records import Call, Response, Verdict
 from prefect_ratify.scenarios.comparing import ALL
@@ -168,6 +168,8 @@ def test_the_best_of_each_clause_is_found_and_its_price_named(project: Path, ask
     }
     assert choices(versions, found) == {"sorry": "a", "ask": "b"}
     assert next_steps(bench.project.folder, versions, found)[0][0].endswith("--take sorry=a ask=b")
+    # [sorry, ask, aid]: a is the only one that is sorry; b asks, and is else as the draft, which it dominates.
+    assert "by the estimates: a, b; one of these is on every clause at least as good" in front_words(found)
     assert sums(found, "a") == "gains sorry, loses aid" and sums(found, "b") == "gains ask, loses nothing"
     assert pairs(found, "a") == ["sorry and aid both moved on 12 scenarios, 12 against each other"]
     assert found.difference(DRAFT, "a", "sorry").interval.value == 1.0
