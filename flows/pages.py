@@ -66,6 +66,9 @@ def day(at: str) -> str:
 
 
 def signed_points(share: float) -> str:
-    """Whole percentage points with a sign (a true minus, which a hyphen is not)."""
-    number = round(share * 100)
-    return f"+{number}" if number > 0 else f"−{-number}" if number < 0 else "0"
+    """Whole percentage points with a sign (a true minus, which a hyphen is not): `+9`, `−3`, `0`.
+
+    What rounds to nothing keeps its sign (`−0`): an interval that ends just short of 0 does not hold it.
+    """
+    sign = "0" if abs(share) < 1e-9 else "+" if share > 0 else "−"
+    return sign if sign == "0" else f"{sign}{abs(round(share * 100))}"

@@ -25,7 +25,7 @@ it stays the same whatever happens to other clauses. `render_policy` writes what
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from prefect_ratify.errors import InputError
@@ -73,6 +73,7 @@ def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
     definitions: list[Definition] = []
     clauses: list[Clause] = []
     contested: list[Clause] = []
+    taken: set[str] = set()
     for line, block in _blocks(text):
         heading = re.match(r"^(#+)\s+(.*?)\s*#*$", block[0])
         if heading and len(heading[1]) == 1 and not title:
@@ -83,7 +84,8 @@ def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
             definitions.append(_definition(block, path, line))
         elif section in ("clauses", "contested"):
             found = clauses if section == "clauses" else contested
-            found.append(_clause(block, path, line, [clause.id for clause in (*clauses, *contested)]))
+            found.append(_clause(block, path, line, taken))
+            taken.add(found[-1].id)
         elif section == "wording":
             wording = f"{wording}\n\n{_wording(block, path, line)}".strip("\n")
         elif section == "context":
@@ -143,7 +145,7 @@ def clause_lines(text: str) -> dict[str, range]:
         elif heading:
             section = heading[2].strip().lower()
         elif section == "clauses":
-            clause = _clause(block, "policy.md", line, list(found))
+            clause = _clause(block, "policy.md", line, found)
             found[clause.id] = range(line - 1, line - 1 + len(_trim(block)))
     return found
 
@@ -238,7 +240,7 @@ def _wording(block: list[str], path: Path | str, line: int) -> str:
     return "\n".join(text[1:].removeprefix(" ").rstrip() for text in block).strip("\n")
 
 
-def _clause(block: list[str], path: Path | str, line: int, taken: list[str]) -> Clause:
+def _clause(block: list[str], path: Path | str, line: int, taken: Container[str]) -> Clause:
     first = _ITEM.match(block[0])
     if not first:
         raise InputError("this is not a clause", "write each clause as a list item: '- …'", path=path, line=line)

@@ -22,6 +22,7 @@ from prefect_ratify.flows.change_map import KINDS, change_map
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.evidence import comparison_table, details, summary
 from prefect_ratify.flows.model_card import model_card
+from prefect_ratify.flows.pages import signed_points
 from prefect_ratify.flows.pictures import Arrow, Dot, lanes, looks, marker
 from prefect_ratify.flows.project import Models, Settings
 from prefect_ratify.flows.regressing import Measured, Regression
@@ -165,6 +166,11 @@ def test_the_terminal_draws_each_dot_where_its_share_is(
     assert dots[-1] == zero + round(0.1 * (scale - zero)) and start <= dots[-1]
     assert difference.split() == "▲ ● − ○ +90 points [+67, +100] better".split()
     assert found.strip().startswith("could have found a drop of")
+
+
+def test_a_bound_that_rounds_to_nothing_still_says_on_which_side_of_it_it_lies() -> None:
+    shares = (0.09, 0.004, 0.0, 1e-17, -0.004, -0.09)
+    assert [signed_points(share) for share in shares] == ["+9", "+0", "0", "0", "−0", "−9"]
 
 
 def test_the_terminal_names_what_regressed_and_accounts_for_every_row(
