@@ -9,9 +9,10 @@ from prefect_ratify.call_store import CallStore
 from prefect_ratify.finetune.row_making import Lost, RowMaking, Sentences
 from prefect_ratify.finetune.sentences import write_sentences
 from prefect_ratify.finetune.shards import RowPlace
-from prefect_ratify.records import Scenario, TrainingPrompt, seed_from
+from prefect_ratify.records import Scenario, seed_from
 from prefect_ratify.scenarios.checks import sentences
 from prefect_ratify.scenarios.suite import Suite
+from prefect_ratify.training_rows import TrainingPrompt
 
 
 def composed(scenario: Scenario, suite: Suite, kept: Sentences) -> str:

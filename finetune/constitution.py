@@ -12,9 +12,10 @@ from prefect_ratify.finetune.clause_sampling import drawn_clauses
 from prefect_ratify.finetune.row_making import Lost, RowMaking, Written
 from prefect_ratify.finetune.shards import RowPlace
 from prefect_ratify.policy_modules.critic import ModelCritic
-from prefect_ratify.records import Clause, Critique, Revision, Scenario
+from prefect_ratify.records import Clause, Scenario
 from prefect_ratify.scenarios.judging import verdicts_on
 from prefect_ratify.scenarios.running import call_for, response_to
+from prefect_ratify.training_rows import Critique, Revision
 
 METHOD = "critique and revision"
 

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from prefect_ratify.errors import ShortOfRows
 from prefect_ratify.finetune.origins import UNRELATED, origin
-from prefect_ratify.records import Demonstration, Judged, PreferencePair, Record
+from prefect_ratify.records import Record
+from prefect_ratify.training_rows import Demonstration, Judged, PreferencePair
 
 FEWEST_DEMONSTRATIONS = 2
 ByName = dict[str, int]

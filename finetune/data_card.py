@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefect_ratify.decisions import LedgerEntry
 from prefect_ratify.finetune.counts import DataCounts
 from prefect_ratify.finetune.origins import UNRELATED, WRITTEN
 from prefect_ratify.finetune.variations import VariationCounts
 from prefect_ratify.markdown_text import escaped, table
-from prefect_ratify.records import LedgerEntry, Policy, digest
+from prefect_ratify.records import Policy, digest
 
 OUTCOMES = ("upheld", "violated", "not applicable", "undecided")
 _COLUMNS = """\

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect_ratify.records import Demonstration, JudgedCompletion, PreferencePair, digest
+from prefect_ratify.errors import InputError
+from prefect_ratify.records import digest
+from prefect_ratify.training_rows import Demonstration, JudgedCompletion, PreferencePair
 
 Row = Demonstration | PreferencePair
 DATA = "data"  # in the generate stage's folder: what `load_dataset` reads, with its card
@@ -51,18 +54,29 @@ def count_rows(folder: Path) -> int:
 
 
 def rows_in(path: Path) -> int:
-    """How many rows one file holds."""
+    """How many rows one file holds; reads none of them."""
+    with open_rows(path) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def open_rows(path: Path) -> Iterator[Any]:
+    """A shard, open to be read; InputError where it is damaged, also further down."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return int(pq.read_metadata(path).num_rows)
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        advice = "put it back as it was, or start anew with: ratify run --fresh"
+        raise InputError(f"these rows cannot be read ({error})", advice, path=path) from None
 
 
 def stream_rows(folder: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a folder, in their order, some hundred in memory at a time."""
-    import pyarrow.parquet as pq
-
     for path in row_files(folder):
-        with pq.ParquetFile(path) as file:
+        with open_rows(path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
                 yield from batch.to_pylist()
 

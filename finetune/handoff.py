@@ -125,13 +125,17 @@ def readme(title: str, job: Job, versions: Mapping[str, str], approved_by: str) 
         + (
             "`trl dpo` goes on from what `trl sft` leaves."
             if len(job.stages) > 1
-            else f"There is no {'dpo' if last == 'sft' else 'sft'}.yaml: the run trains without it, or has no rows."
+            else f"There is no {_other(last)}.yaml: the run trains without it, or has too few rows."
         )
         + (f" Left out, since they need the run itself: {', '.join(job.left_out)}." if job.left_out else ""),
         f"Afterwards bring this folder back, with `{OUTPUT}/`: `ratify adopt PROJECT FOLDER`. "
         f"Leave `{DATA}/` and `{HANDOFF}` as they are; the other files may be edited.",
     ]
     return f"# Training for “{escaped(title)}”\n\n" + "".join(f"{n}. {line}\n" for n, line in enumerate(lines, 1))
+
+
+def _other(stage: str) -> str:
+    return "dpo" if stage == "sft" else "sft"
 
 
 def _lines(data: Path) -> Iterator[tuple[str, str]]:

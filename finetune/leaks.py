@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 
 from prefect_ratify.errors import LeakError
 from prefect_ratify.finetune.dataset import Row, row_id
-from prefect_ratify.records import Demonstration, Message, Record, Scenario
+from prefect_ratify.records import Message, Record, Scenario
 from prefect_ratify.scenarios.grouping import SMALL
 from prefect_ratify.scenarios.similarity import Embed, Similarity, by_vectors, words
+from prefect_ratify.training_rows import Demonstration
 
 GRAM = 5  # words
 LEAK_OVERLAP = 0.5  # share of a held-out text's word 5-grams that a text may not reach

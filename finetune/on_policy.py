@@ -26,19 +26,13 @@ from prefect_ratify.finetune.preferences import (
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.feedback import feedback, soft_label, wording_digest
 from prefect_ratify.progress import Meter
-from prefect_ratify.records import (
-    JudgedCompletion,
-    Policy,
-    PreferencePair,
-    Response,
-    Sampling,
-    Scenario,
-    Verdict,
-)
-from prefect_ratify.scenarios.judging import Yardstick, judge
+from prefect_ratify.records import Policy, Response, Sampling, Scenario, Verdict
+from prefect_ratify.scenarios.judging import judge
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.running import run as answer_all
 from prefect_ratify.scenarios.suite import Suite
+from prefect_ratify.scenarios.yardstick import Yardstick
+from prefect_ratify.training_rows import JudgedCompletion, PreferencePair
 
 BY_FEEDBACK = "sampled from the tuned model, preferred by a feedback model"
 

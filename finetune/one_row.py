@@ -16,19 +16,10 @@ from prefect_ratify.finetune.row_pairs import Pairing, pairs_of_row
 from prefect_ratify.finetune.sentences import wording_digest
 from prefect_ratify.finetune.shards import RowPlace
 from prefect_ratify.language_models import LanguageModel
-from prefect_ratify.records import (
-    Demonstration,
-    Message,
-    PreferencePair,
-    Provenance,
-    Response,
-    TrainingPrompt,
-    Verdict,
-    digest,
-    made,
-)
+from prefect_ratify.records import Message, Response, Verdict, digest, made
 from prefect_ratify.scenarios.judging import verdicts_on
 from prefect_ratify.scenarios.running import Condition, call_for
+from prefect_ratify.training_rows import Demonstration, PreferencePair, Provenance, TrainingPrompt
 
 COMPOSED, OWN = "sentences composed", "own answer retained"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_ratify.records import Provenance
+from prefect_ratify.training_rows import Provenance
 
 WRITTEN, UNRELATED = "written", "unrelated"
 

@@ -15,20 +15,8 @@ from prefect_ratify.finetune.composing import whole_sentences
 from prefect_ratify.finetune.distilling import share_upheld
 from prefect_ratify.finetune.lint import LOSES, lint
 from prefect_ratify.policy_modules.feedback import soft_label, turned_votes
-from prefect_ratify.records import (
-    ClauseVote,
-    Completion,
-    Judged,
-    JudgedCompletion,
-    Message,
-    Policy,
-    PreferencePair,
-    Provenance,
-    Response,
-    Scenario,
-    Verdict,
-    digest,
-)
+from prefect_ratify.records import Completion, Message, Policy, Response, Scenario, Verdict, digest
+from prefect_ratify.training_rows import ClauseVote, Judged, JudgedCompletion, PreferencePair, Provenance
 
 BY_VERDICTS = "sampled from the tuned model, ranked by verdicts"
 JUDGED = "sampled from the tuned model, judged"

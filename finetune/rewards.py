@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect_ratify.finetune.dataset import ROWS_AT_ONCE
-from prefect_ratify.records import TrainingPrompt
 from prefect_ratify.scenarios.checks import Check, parse_check
 from prefect_ratify.scenarios.located_yaml import parse_yaml
+from prefect_ratify.training_rows import TrainingPrompt
 
 
 def clause_reward(completions: Sequence[Any], checks: Sequence[str], **columns: Any) -> list[float | None]:

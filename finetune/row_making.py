@@ -9,10 +9,11 @@ from functools import cached_property
 from prefect_ratify.finetune.data_settings import DataSettings
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.critic import ModelCritic
-from prefect_ratify.records import Clause, Policy, Revision, Sampling, Verdict, digest
-from prefect_ratify.scenarios.judging import Yardstick
+from prefect_ratify.records import Clause, Policy, Sampling, Verdict, digest
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.suite import Suite
+from prefect_ratify.scenarios.yardstick import Yardstick
+from prefect_ratify.training_rows import Revision
 
 
 class Lost(Exception):

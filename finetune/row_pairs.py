@@ -19,20 +19,11 @@ from prefect_ratify.finetune.clause_sampling import drawn_clauses
 from prefect_ratify.finetune.preferences import judged, model_name, pair, preferred, unfit, whole
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.feedback import CALLS_A_VOTE, feedback, soft_label, wording_digest
-from prefect_ratify.records import (
-    Clause,
-    ClauseVote,
-    Completion,
-    Demonstration,
-    Judged,
-    PreferencePair,
-    Provenance,
-    Sampling,
-    Scenario,
-    seed_from,
-)
-from prefect_ratify.scenarios.judging import Yardstick, verdicts_on
+from prefect_ratify.records import Clause, Completion, Sampling, Scenario, seed_from
+from prefect_ratify.scenarios.judging import verdicts_on
 from prefect_ratify.scenarios.running import Condition, call_for, response_to
+from prefect_ratify.scenarios.yardstick import Yardstick
+from prefect_ratify.training_rows import ClauseVote, Demonstration, Judged, PreferencePair, Provenance
 
 AGAINST_ORIGINAL = "revision against the original"
 AGAINST_OWN = "training answer against an own one"

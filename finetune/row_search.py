@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from prefect_ratify.finetune.dataset import ROWS_AT_ONCE, row_files
+from prefect_ratify.finetune.dataset import ROWS_AT_ONCE, open_rows, row_files, rows_in
 from prefect_ratify.finetune.origins import WRITTEN
-from prefect_ratify.records import Demonstration, JudgedCompletion, PreferencePair, Record
+from prefect_ratify.records import Record
+from prefect_ratify.training_rows import Demonstration, JudgedCompletion, PreferencePair
 
 AnyRow = Demonstration | PreferencePair | JudgedCompletion
 NEAR = 3  # ids named where none is found
@@ -89,9 +90,7 @@ def spread_rows(folder: Path, count: int) -> list[tuple[str, AnyRow]]:
 
     Only the shards that hold them are read.
     """
-    import pyarrow.parquet as pq
-
-    sizes = [(path, pq.read_metadata(path).num_rows) for path in row_files(folder)]
+    sizes = [(path, rows_in(path)) for path in row_files(folder)]
     total = sum(size for _, size in sizes)
     wanted = sorted({round(place) for place in np.linspace(0, total - 1, min(count, total))})
     rows: list[tuple[str, AnyRow]] = []
@@ -105,11 +104,9 @@ def spread_rows(folder: Path, count: int) -> list[tuple[str, AnyRow]]:
 
 def _rows_at(path: Path, numbers: Sequence[int]) -> list[tuple[str, AnyRow]]:
     """The rows of a shard with these numbers, in ascending order."""
-    import pyarrow.parquet as pq
-
     rows: list[tuple[str, AnyRow]] = []
     before = 0
-    with pq.ParquetFile(path) as file:
+    with open_rows(path) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE):
             here = [number - before for number in numbers if before <= number < before + batch.num_rows]
             for row in batch.take(here).to_pylist() if here else ():
@@ -129,13 +126,11 @@ def rows_of_clause(folder: Path, clause_id: str, most: int, name: str = "") -> C
 
     `name` is what the folder is called to people; its own name, where none is given.
     """
-    import pyarrow.parquet as pq
-
     counts: Counter[tuple[str, str]] = Counter()
     shown: list[RowName] = []
     revised = voted = 0
     for path in row_files(folder):
-        with pq.ParquetFile(path) as file:
+        with open_rows(path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE * 16, columns=list(_OF_CLAUSES)):
                 touched, by_critique, by_vote = _parts_of(batch.column("provenance"), clause_id)
                 found = batch.take(np.unique(np.concatenate([touched, by_critique, by_vote])))
@@ -196,9 +191,7 @@ def _texts(rows: Any, name: str) -> list[str]:
 
 def _ids(folders: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
     """Each shard's ids."""
-    import pyarrow.parquet as pq
-
     for folder in folders:
         for path in row_files(folder):
-            with pq.ParquetFile(path) as file:
+            with open_rows(path) as file:
                 yield path, file.read(columns=["id"]).column("id").combine_chunks()

@@ -22,7 +22,7 @@ from prefect_ratify.finetune.shards import RowPlace
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.models import why_silent
 from prefect_ratify.progress import Meter, duration, say
-from prefect_ratify.records import PreferencePair, TrainingPrompt
+from prefect_ratify.training_rows import PreferencePair, TrainingPrompt
 
 PASSES = 3  # over rows that got no answer; between any two, their endpoints have to answer again
 SECONDS_BETWEEN_LOOKS = 5.0

@@ -12,10 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from prefect_ratify.errors import InputError
 from prefect_ratify.finetune.counts import ShardCounts
-from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, shard_name, write_rows
-from prefect_ratify.records import Demonstration, PreferencePair, Record, TrainingPrompt
+from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, rows_in, shard_name, write_rows
+from prefect_ratify.records import Record
 from prefect_ratify.store import read_record, write_record
+from prefect_ratify.training_rows import Demonstration, PreferencePair, TrainingPrompt
 
 PROMPTS, PLAN, DONE = "prompts.jsonl", "plan.json", "shards"
 BLOCK = 1000  # prompts: a shard reads past fewer than so many that are not its own
@@ -117,8 +119,12 @@ def prompts_of(folder: Path, plan: RowPlan, places: Sequence[RowPlace]) -> list[
 
 
 def is_made(folder: Path, number: int) -> bool:
-    """Whether all files of a shard are there: its counts are written last."""
-    return _done(folder, number).exists()
+    """Whether a shard's counts, which are written last, are there, and its files with as many rows as they say."""
+    if not _done(folder, number).exists():
+        return False
+    counts = read_record(_done(folder, number), ShardCounts)
+    wanted = {SUPERVISED: counts.demonstrations + counts.retained, PREFERENCES: counts.pairs}
+    return all(_rows(folder / kind / shard_name(number)) == rows for kind, rows in wanted.items())
 
 
 def shard_counts(folder: Path) -> Iterator[ShardCounts]:
@@ -142,6 +148,14 @@ def undo_unanswered(folder: Path) -> None:
     for path in sorted((folder / DONE).glob("*.json")):
         if read_record(path, ShardCounts).unanswered:
             path.unlink()
+
+
+def _rows(path: Path) -> int:
+    """How many rows a file holds; -1 where it is damaged."""
+    try:
+        return rows_in(path) if path.exists() else 0
+    except InputError:
+        return -1
 
 
 def _done(folder: Path, number: int) -> Path:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect_ratify.errors import Collapsed
+from prefect_ratify.errors import Collapsed, RatifyError, one_line
 from prefect_ratify.finetune.collapse import Watch, watching
 from prefect_ratify.finetune.training_defaults import Number, Stage
 from prefect_ratify.finetune.training_plan import COLUMNS, TrainingPlan, count_parameters
@@ -188,7 +188,10 @@ def _train(
     tokenizer = AutoTokenizer.from_pretrained(start.checkpoint, local_files_only=True)
     rows = load_rows(files, COLUMNS[stage], folder / "cache")
     watch = watched(taught=_taught(rows, ANSWERS[stage][:1]))
-    trainer = _trainer(stage, start, config, rows, tokenizer, None if lora is None else _values(lora))
+    try:
+        trainer = _trainer(stage, start, config, rows, tokenizer, None if lora is None else _values(lora))
+    except ValueError as error:  # what it can only tell from the model and the rows
+        raise RatifyError(f"training.yaml: TRL does not train {stage} so: {one_line(str(error), 300)}") from error
     trainer.remove_callback(PrinterCallback)  # it prints every step; log.json keeps them
     trainer.add_callback(progress_callback(LABELS[stage]))
     trainer.add_callback(watching(watch, tokenizer, supervised=stage == "sft"))

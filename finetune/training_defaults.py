@@ -24,6 +24,7 @@ ZEPHYR = "alignment-handbook, recipes/zephyr-7b-beta"
 QLORA = "QLoRA (Dettmers et al. 2023, arXiv 2305.14314)"
 TULU = "Tülu 3 (Lambert et al. 2024, arXiv 2411.15124; open-instruct, docs/tulu3.md)"
 UNTRIED = "not tuned; as for larger models"
+DPO_S = "DPO's, not tuned for KTO"
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _dpo(size: Size, method: int) -> dict[str, Number]:
 
 def _kto(size: Size, method: int) -> dict[str, Number]:
     """DPO's numbers, which nobody has tuned for this; rows of one batch are each other's measure, so at least two."""
-    found = _dpo(size, method)
+    found = {key: Number(number.value, DPO_S) for key, number in _dpo(size, method).items()}
     if size.per_device.value < 2:
         found["per_device_train_batch_size"] = Number(2, "the fewest that KTO can do")
     return found

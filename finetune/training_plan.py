@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +81,34 @@ def count_parameters(checkpoint: Path) -> int:
     (The first eight bytes of a safetensors file are the length of a JSON header, which gives each
     tensor's shape.)
     """
-    total = 0
+    return sum(math.prod(shape) for shape in _shapes(checkpoint).values())
+
+
+def unknown_module(checkpoint: Path, targets: str | Sequence[str]) -> str:
+    """The first of LoRA's `target_modules` that no weight of a checkpoint belongs to; '' where there is none.
+
+    As peft reads them: several are ends of modules' names, and a text alone is a pattern.
+    """
+    modules = [name.rpartition(".")[0] for name in _shapes(checkpoint)]
+    patterns = {targets: targets} if isinstance(targets, str) else {target: re.escape(target) for target in targets}
+    patterns.pop("all-linear", None)
+    unknown = (target for target, pattern in patterns.items() if not _any_is(pattern, modules))
+    return next(unknown, "") if modules else ""
+
+
+def _any_is(pattern: str, modules: Sequence[str]) -> bool:
+    try:
+        end = re.compile(rf"(.*\.)?({pattern})")
+    except re.error:
+        return False
+    return any(map(end.fullmatch, modules))
+
+
+def _shapes(checkpoint: Path) -> dict[str, list[int]]:
+    """The shape of each tensor by its name."""
+    found: dict[str, list[int]] = {}
     for path in sorted(checkpoint.glob("*.safetensors")):
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        total += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    return total
+        found |= {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+    return found

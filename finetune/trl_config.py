@@ -37,19 +37,33 @@ RESERVED = {
 
 
 # What TRL and peft take as it is, and training refuses once it has begun, or goes through without learning anything
-# (each tried with TRL 1.16): what is taken in words, and the test of it.
+# (each tried with TRL 1.16): what is taken in words, and the test of it. Some hold for one section alone.
+_ABOVE_NOTHING = ("a number above 0", lambda n: 0 < n < math.inf)
+_NOT_NEGATIVE = ("no number below 0", lambda n: 0 <= n < math.inf)
+_FROM_ONE = ("a whole number from 1 on", lambda n: n >= 1)
 _TRAINS: dict[str, tuple[str, Callable[[float], bool]]] = {
-    **dict.fromkeys(("learning_rate", "num_train_epochs"), ("a number above 0", lambda n: 0 < n < math.inf)),
-    **dict.fromkeys(
-        ("per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "r"),
-        ("a whole number from 1 on", lambda n: n >= 1),
-    ),
-    **dict.fromkeys(
-        ("warmup_steps", "adam_epsilon", "neftune_noise_alpha", "dataloader_num_workers"),
-        ("no number below 0", lambda n: n >= 0),
-    ),
+    **dict.fromkeys(("learning_rate", "num_train_epochs", "lora_alpha", "dpo.beta", "kto.beta"), _ABOVE_NOTHING),
+    **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "r"), _FROM_ONE),
+    **dict.fromkeys(("grpo.max_completion_length", "grpo.num_iterations"), _FROM_ONE),
+    **dict.fromkeys(("warmup_steps", "adam_epsilon", "weight_decay"), _NOT_NEGATIVE),
+    **dict.fromkeys(("neftune_noise_alpha", "dataloader_num_workers"), _NOT_NEGATIVE),
+    **dict.fromkeys(("desirable_weight", "undesirable_weight", "grpo.beta", "grpo.epsilon"), _NOT_NEGATIVE),
     **dict.fromkeys(("adam_beta1", "adam_beta2"), ("a number from 0 to below 1", lambda n: 0 <= n < 1)),
     "lora_dropout": ("a number from 0 to 1", lambda n: 0 <= n <= 1),
+    "max_steps": ("a whole number from 1 on, or -1 for none", lambda n: n >= 1 or n == -1),
+    "dpo.label_smoothing": ("a number from 0 to below 0.5", lambda n: 0 <= n < 0.5),
+    "kto.per_device_train_batch_size": ("a whole number from 2 on", lambda n: n >= 2),
+    "grpo.temperature": _ABOVE_NOTHING,
+    "grpo.top_p": ("a number above 0, to 1", lambda n: 0 < n <= 1),
+}
+# Words that TRL's losses know and its configurations do not declare: any other one fails at the first step.
+_WORDS: dict[str, tuple[str, ...]] = {
+    "dpo.loss_type": (
+        *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+        *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+    ),
+    "dpo.f_divergence_type": ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
+    "grpo.loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
 }
 
 
@@ -83,9 +97,12 @@ def why_no_value(section: str, key: str, value: Any) -> str:
         read = as_declared(section, key, value)
     except ValueError:
         return f"{key} takes {_named(_fields(section)[key])}, not {seen}"
-    taken, trains = _TRAINS.get(key, ("", None))
-    if trains and isinstance(read, int | float) and not trains(read):
-        return f"{key} takes {taken}, not {seen}"
+    limit = _TRAINS.get(f"{section}.{key}") or _TRAINS.get(key)
+    if limit and isinstance(read, int | float) and not limit[1](read):
+        return f"{key} takes {limit[0]}, not {seen}"
+    words = _choices(section).get(key, ())
+    if words and not {None, *words}.issuperset(value if isinstance(value, list) else [value]):
+        return f"{key} takes {', '.join(words)}, not {seen}"
     return ""
 
 
@@ -130,6 +147,14 @@ def _fields(section: str) -> dict[str, Any]:
     except (NameError, TypeError):  # an annotation that only a type checker can resolve
         hints = {}
     return {field.name: hints.get(field.name, Any) for field in dataclasses.fields(kind) if field.init}
+
+
+@cache
+def _choices(section: str) -> dict[str, tuple[str, ...]]:
+    """The words that a setting takes, where it takes no others."""
+    declared = {field.name: field.metadata.get("choices") for field in dataclasses.fields(config_class(section))}
+    ours = {key.partition(".")[2]: words for key, words in _WORDS.items() if key.startswith(f"{section}.")}
+    return {**{key: tuple(words) for key, words in declared.items() if words}, **ours}
 
 
 @cache

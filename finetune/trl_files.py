@@ -87,7 +87,7 @@ AutoTokenizer.from_pretrained("output/sft-adapter").save_pretrained("output/sft"
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained elsewhere: a base by name, of so many parameters, by a plan; whether there are pairs."""
+    """What is trained elsewhere: a base by name, of so many parameters, by a plan; whether there are enough pairs."""
 
     base: str
     parameters: int
@@ -97,7 +97,7 @@ class Job:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """What `trl` is run for, in order: SFT and DPO, as far as the run has them among its own and pairs for DPO."""
+        """What `trl` is run for, in order: SFT and DPO, as the run trains them, and DPO where pairs are enough."""
         wanted, _ = self.plan.steps(self.parameters)
         return tuple(stage for stage in FOLDERS if stage in wanted and (stage == "sft" or self.pairs))
 

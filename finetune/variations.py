@@ -18,7 +18,8 @@ from prefect_ratify.finetune.leaks import LeakCheck
 from prefect_ratify.finetune.near_duplicates import NearDuplicates
 from prefect_ratify.finetune.refusals import evasion
 from prefect_ratify.policy_modules.varying import KINDS, LOOK_ALIKE, NO_ANSWER, Order, Varying
-from prefect_ratify.records import Message, Record, Scenario, TrainingPrompt
+from prefect_ratify.records import Message, Record, Scenario
+from prefect_ratify.training_rows import TrainingPrompt
 
 MOST_AT_ONCE = 8  # variations in one order: of more, a model repeats itself
 ORDERS_AT_ONCE = 512  # in memory, and before a model

@@ -19,7 +19,8 @@ from prefect_ratify.finetune.trl_files import stages_of
 from prefect_ratify.flows.gates import require_approval
 from prefect_ratify.flows.handing_off import handed_off
 from prefect_ratify.flows.ledger import read_chain
-from prefect_ratify.flows.run_folder import Run, alone, put_aside, run_stage
+from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.stages import alone, put_aside, run_stage
 from prefect_ratify.records import digest
 from prefect_ratify.store import write_json
 

@@ -9,10 +9,11 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from prefect_ratify.decisions import Decision
 from prefect_ratify.errors import InputError, RatifyError, one_line
 from prefect_ratify.flows.project import load_project
-from prefect_ratify.flows.run_folder import LONGEST_COMMENT, WAITING, Run, is_held, latest_run, run_in
-from prefect_ratify.records import Decision
+from prefect_ratify.flows.run_folder import LONGEST_COMMENT, WAITING, Run, latest_run, run_in
+from prefect_ratify.flows.stages import is_held
 from prefect_ratify.store import read_json
 
 DECISIONS = get_args(Decision)

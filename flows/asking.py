@@ -23,13 +23,13 @@ from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
 from prefect.input import RunInput
 from pydantic import Field
 
+from prefect_ratify.decisions import Decision
 from prefect_ratify.errors import NotApproved
 from prefect_ratify.flows.evidence import describe, publish
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.run_folder import LONGEST_COMMENT, WAITING, Run
 from prefect_ratify.flows.voting import still_needed, votes_of_people, votes_on
 from prefect_ratify.progress import duration, say
-from prefect_ratify.records import Decision
 from prefect_ratify.store import read_json, write_json
 
 ASK_EVERY_SECONDS = 2

@@ -31,9 +31,9 @@ from prefect_ratify.scenarios.hostile import (
     spread,
     worst,
 )
-from prefect_ratify.scenarios.judging import CHECK, Case, Yardstick
 from prefect_ratify.scenarios.labels import Label
 from prefect_ratify.scenarios.statistics import Interval
+from prefect_ratify.scenarios.yardstick import CHECK, Case, Yardstick
 from prefect_ratify.store import write_for_people
 
 if TYPE_CHECKING:

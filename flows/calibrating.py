@@ -30,10 +30,11 @@ from prefect_ratify.scenarios.calibration import (
     load_calibration,
     people,
 )
-from prefect_ratify.scenarios.judging import CHECK, NO_JUDGEMENT, JudgeModel, Yardstick, judge_cases
+from prefect_ratify.scenarios.judging import NO_JUDGEMENT, judge_cases
 from prefect_ratify.scenarios.labels import Item, items_of
 from prefect_ratify.scenarios.pluralism.alpha import agreements
 from prefect_ratify.scenarios.pluralism.jury_records import JuryAgreement
+from prefect_ratify.scenarios.yardstick import CHECK, JudgeModel, Yardstick
 from prefect_ratify.store import write_record
 
 

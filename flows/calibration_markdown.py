@@ -23,8 +23,8 @@ from prefect_ratify.flows.markdown import escaped
 from prefect_ratify.flows.pairwise_words import bias_lines
 from prefect_ratify.scenarios.calibration import RULED, Judged
 from prefect_ratify.scenarios.comparing import OUTCOMES
-from prefect_ratify.scenarios.judging import CHECK
 from prefect_ratify.scenarios.labels import Item
+from prefect_ratify.scenarios.yardstick import CHECK
 
 ITEM_COLUMNS = ("clause", "scenario", "response", "people say", "because")
 

@@ -30,10 +30,11 @@ from prefect_ratify.flows.calibration_words import (
 )
 from prefect_ratify.flows.pages import SIGNS
 from prefect_ratify.flows.pairwise_words import bias_lines
+from prefect_ratify.flows.terminal import line
 from prefect_ratify.scenarios.calibration import RULED, ClauseCalibration, Judged, State
 from prefect_ratify.scenarios.comparing import OUTCOMES
-from prefect_ratify.scenarios.judging import CHECK
 from prefect_ratify.scenarios.labels import Item
+from prefect_ratify.scenarios.yardstick import CHECK
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,17 +61,17 @@ def show(report: CalibrationReport) -> None:
 
 
 def _parts(report: CalibrationReport, width: int) -> Iterator[RenderableType]:
-    yield _line(f"Calibration: {one_line(report.title)}", "bold")
+    yield line(f"Calibration: {one_line(report.title)}", "bold")
     yield from _paragraph(opening(report), width)
     if report.people:
-        yield _line("\nPeople with each other, which is as much as a judge can be asked for", "bold underline")
+        yield line("\nPeople with each other, which is as much as a judge can be asked for", "bold underline")
         yield _table(PEOPLE_COLUMNS, [people_row(each) for each in report.people])
-    for line in together(report):
-        yield from _paragraph(line, width)
+    for sentence in together(report):
+        yield from _paragraph(sentence, width)
     for each in report.judges:
         yield from _judge(each, width)
     if report.disputed:
-        yield _line("\nOn these people do not agree", "bold underline")
+        yield line("\nOn these people do not agree", "bold underline")
     listed = _first_of_each([(item.clause_id, item) for item in report.disputed])
     for item in listed:
         yield from _disputed(item, width)
@@ -79,7 +80,7 @@ def _parts(report: CalibrationReport, width: int) -> Iterator[RenderableType]:
 
 def _judge(report: JudgeReport, width: int) -> Iterator[RenderableType]:
     title = "The checks" if report.judge == CHECK else f"Judge {one_line(report.judge)}"
-    yield _line(f"\n{title}", "bold underline")
+    yield line(f"\n{title}", "bold underline")
     styles = [STYLES[clause.state] for clause in report.clauses]
     yield _table(CLAUSE_COLUMNS, [clause_row(clause) for clause in report.clauses], styles)
     yield ""
@@ -93,14 +94,14 @@ def _judge(report: JudgeReport, width: int) -> Iterator[RenderableType]:
     for sentence in sentences(report):
         yield from _paragraph(f"! {sentence}", width, style="bold", hanging=2, longest=LONGEST_SENTENCE)
     if report.disagreements:
-        yield _line("\nTo discuss: what is judged otherwise than people do", "bold")
+        yield line("\nTo discuss: what is judged otherwise than people do", "bold")
     listed = _first_of_each([(each.item.clause_id, each) for each in report.disagreements])
     for each in listed:
         yield from _disagreement(each, width)
     yield from _more(len(report.disagreements) - len(listed))
     if report.bias:
-        yield _line("\nOf two responses, one of which people call upheld and one violated", "bold")
-        yield _line("\n".join(f"  {line}" for line in bias_lines(report.bias)))
+        yield line("\nOf two responses, one of which people call upheld and one violated", "bold")
+        yield line("\n".join(f"  {told}" for told in bias_lines(report.bias)))
 
 
 def _confusion(clauses: Sequence[ClauseCalibration]) -> Table:
@@ -162,7 +163,7 @@ def _first_of_each(given: Sequence[tuple[str, T]]) -> list[T]:
 
 def _more(count: int) -> Iterator[RenderableType]:
     if count:
-        yield _line(f"  and {count} more: --markdown FILE has them all", "dim")
+        yield line(f"  and {count} more: --markdown FILE has them all", "dim")
 
 
 def _paragraph(
@@ -170,13 +171,7 @@ def _paragraph(
 ) -> Iterator[Text]:
     first, rest = " " * by, " " * (by + hanging)
     flat = one_line(text, longest)
-    yield _line("\n".join(wrap(flat, width, initial_indent=first, subsequent_indent=rest)), style)
-
-
-def _line(text: str, style: str = "") -> Text:
-    from rich.text import Text
-
-    return Text(text, style)
+    yield line("\n".join(wrap(flat, width, initial_indent=first, subsequent_indent=rest)), style)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> Table:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from prefect_ratify.flows.calibrating import CalibrationReport, JudgeReport
 from prefect_ratify.flows.pages import percent, reach
 from prefect_ratify.scenarios.calibration import ClauseCalibration, State, TwoPeople, told
-from prefect_ratify.scenarios.judging import CHECK
 from prefect_ratify.scenarios.labels import Label
 from prefect_ratify.scenarios.pluralism.alpha import alpha_words
 from prefect_ratify.scenarios.statistics import Interval
+from prefect_ratify.scenarios.yardstick import CHECK
 
 MARKS: dict[State, str] = {"better": "✓", "barred": "✗", "not calibrated": "?"}
 PEOPLE_COLUMNS = ("", "labelled both", "agreement", "kappa")

@@ -21,7 +21,7 @@ import pyotp
 from filelock import FileLock
 
 from prefect_ratify.errors import InputError
-from prefect_ratify.flows.stakeholders import name_key
+from prefect_ratify.names import name_key
 from prefect_ratify.store import private_folder, read_json, write_private
 
 ISSUER = "prefect-ratify"

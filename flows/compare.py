@@ -17,8 +17,9 @@ from prefect_ratify.records import Policy, Record, Response, Scenario, Verdict
 from prefect_ratify.scenarios.checks import Check
 from prefect_ratify.scenarios.comparing import Comparison, Rate, rates
 from prefect_ratify.scenarios.comparing import compare as compare_verdicts
-from prefect_ratify.scenarios.judging import EXPECTATION, Yardstick, judge, judge_expectations
+from prefect_ratify.scenarios.judging import judge
 from prefect_ratify.scenarios.running import Account, Condition, account
+from prefect_ratify.scenarios.yardstick import EXPECTATION, Yardstick, judge_expectations
 from prefect_ratify.store import write_record, write_records
 
 FINETUNED = "finetuned"

@@ -11,8 +11,9 @@ from prefect_ratify.finetune.row_search import AnyRow, spread_rows
 from prefect_ratify.flows.data_picture import rows_picture
 from prefect_ratify.flows.markdown import escaped, listing, table
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.records import Demonstration, Message, PreferencePair
+from prefect_ratify.records import Message
 from prefect_ratify.store import read_record
+from prefect_ratify.training_rows import Demonstration, PreferencePair
 
 READ = 120  # rows, evenly spaced, of which those to show are chosen
 SHOWN_FOR_CLAUSE, SHOWN_ELSE, SHOWN_PAIRS, MOST_SHOWN = 2, 2, 4, 24

@@ -37,9 +37,9 @@ def measure_distributions(run: Run, plan: PluralismPlan, conditions: Sequence[Co
     away = {group: {name: distances(m, theirs) for name, m in models.items()} for group, theirs in people.items()}
     return Pluralism(
         leanings=tuple(
-            _leaning(name, group, away[group][name], model, people[group])
+            _leaning(name, group, away[group][name], given, people[group])
             for group in people
-            for name, model in models.items()
+            for name, given in chosen.items()
         ),
         closest=(
             *_closest("questions", plan.questions, questions, models),
@@ -65,15 +65,17 @@ def _people(questions: Sequence[Question], group: str) -> list[Scores]:
     return [np.array(q.people.get(group, nothing)) for q, nothing in zip(questions, unknown, strict=True)]
 
 
-def _leaning(name: str, group: str, away: Scores, model: Sequence[Scores], people: Sequence[Scores]) -> Leaning:
-    """On the questions that both the model and the group have answered."""
+def _leaning(name: str, group: str, away: Scores, chosen: Sequence[Chosen], people: Sequence[Scores]) -> Leaning:
+    """On the questions that both have answered; `neither` on all, since who says none of the options has not."""
     known = ~np.isnan(away)
+    neither = np.array([each.neither for each in chosen], dtype=np.float64)
     return Leaning(
         condition=name,
         group=group,
         distance=rate(away),
-        entropy=rate(np.where(known, entropies(model), np.nan)),
+        entropy=rate(np.where(known, entropies([each.shares for each in chosen]), np.nan)),
         entropy_of_people=rate(np.where(known, entropies(people), np.nan)),
+        neither=rate(neither),
     )
 
 

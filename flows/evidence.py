@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from prefect_ratify.decisions import LedgerEntry
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.data_evidence import data_details, data_summary
 from prefect_ratify.flows.gate_picture import comparison_picture
@@ -15,7 +16,7 @@ from prefect_ratify.flows.refine import prototyped
 from prefect_ratify.flows.regression_words import RULINGS, arrow, cautions, findable
 from prefect_ratify.flows.report import judge_words, signed
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.records import LedgerEntry, Response, Verdict, digest
+from prefect_ratify.records import Response, Verdict, digest
 from prefect_ratify.scenarios.comparing import ALL, Comparison, rates
 from prefect_ratify.scenarios.conflicts import conflicts
 from prefect_ratify.scenarios.rules import RuleFinding, examine, parse_rules

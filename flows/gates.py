@@ -25,16 +25,17 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from prefect_ratify.decisions import Decision, LedgerEntry
 from prefect_ratify.errors import ChangesRequested, NotApproved, Rejected, one_line
 from prefect_ratify.flows.asking import Answer, Given, ProvenAnswer, ask, form_for
 from prefect_ratify.flows.codes import why_refused
 from prefect_ratify.flows.ledger import append
 from prefect_ratify.flows.proposed import why_not_taken, with_taken
-from prefect_ratify.flows.run_folder import Run, evidence_digest, put_aside
+from prefect_ratify.flows.run_folder import Run, evidence_digest
+from prefect_ratify.flows.stages import put_aside
 from prefect_ratify.flows.stakeholders import Person
 from prefect_ratify.flows.voting import passes, standing, votes_on
 from prefect_ratify.progress import say
-from prefect_ratify.records import Decision, LedgerEntry
 
 _unattended_run: ContextVar[bool] = ContextVar("unattended", default=False)
 

@@ -39,9 +39,9 @@ from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.policy_modules.models import is_remote
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.progress import say
-from prefect_ratify.records import PreferencePair
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.store import read_record, write_record, write_text
+from prefect_ratify.training_rows import PreferencePair
 
 _here: dict[
     str, tuple[Run, RowMaking]

@@ -55,7 +55,7 @@ def hand_off(run: Run, target: Path, base: str = "") -> str:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     runs = " && ".join(f"trl {stage} --config {stage}.yaml" for stage in job.stages)
-    without = f" (without {', '.join(job.left_out)}, which needs the run itself)" if job.left_out else ""
+    without = f" (without {', '.join(job.left_out)}: the run itself is needed for that)" if job.left_out else ""
     return one_line(f"{target} is ready: run there {runs}{without}, and bring it back with ratify adopt", 1000)
 
 
@@ -82,7 +82,7 @@ def training_job(run: Run, base: str = "") -> Job:
         parameters=count_parameters(folder),
         plan=run.training,
         seed=run.seed("train"),
-        pairs=count_rows(run.stage_folder("generate") / PREFERENCES) > 0,
+        pairs=count_rows(run.stage_folder("generate") / PREFERENCES) >= run.settings.fewest_pairs,
     )
 
 

@@ -9,7 +9,7 @@ makes of it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,9 @@ from prefect_ratify.flows.pages import percent, reach
 from prefect_ratify.flows.pluralism import MEASURED
 from prefect_ratify.flows.project import Project
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.flows.stakeholders import name_key
+from prefect_ratify.names import name_key
 from prefect_ratify.records import Response, Verdict
-from prefect_ratify.scenarios.judging import Yardstick, judge
+from prefect_ratify.scenarios.judging import judge
 from prefect_ratify.scenarios.pluralism.alpha import agreements, alpha_words
 from prefect_ratify.scenarios.pluralism.jurors import (
     NEAREST,
@@ -36,6 +36,7 @@ from prefect_ratify.scenarios.pluralism.jury import Jury, deliberate
 from prefect_ratify.scenarios.pluralism.jury_records import Foretold, Juror
 from prefect_ratify.scenarios.pluralism.welfare import function_name
 from prefect_ratify.scenarios.precedents import Cases
+from prefect_ratify.scenarios.yardstick import Yardstick
 from prefect_ratify.store import write_record
 
 JURIES = "juries.json"
@@ -59,14 +60,15 @@ def hear_jury(
     given = [verdict for name in conditions for verdict in verdicts[name]]
     heard = {juror.name: _hear(run, juror, responses, given) for juror in stakeholders.jurors}
     columns = [worths(heard[juror.name].verdicts, clause_weights(juror, clause_ids)) for juror in stakeholders.jurors]
-    jury = Jury(stakeholders.jurors, conditions, responses, np.stack(columns, axis=1))
+    foretold = {name: each.foretold_on for name, each in heard.items()}
+    jury = Jury(stakeholders.jurors, conditions, responses, np.stack(columns, axis=1), foretold)
     found = deliberate(jury, stakeholders.power)
     known = {j.name: foresight(rulings_by(j.name, run.cases())) for j in jury.jurors if j.kind == "rulings"}
     notes = [note for juror in jury.jurors for note in _notes(run, juror, heard[juror.name], known.get(juror.name))]
     added = {
         "agreement": agreements(run.cases().rulings),
         "foretold": tuple(_foretold(name, heard[name], each) for name, each in known.items()),
-        "notes": (*notes, *_left_out(jury)),
+        "notes": (*notes, *_unsure(heard.values()), *_left_out(jury)),
     }
     write_record(folder / JURIES, found.model_copy(update=added))
 
@@ -161,6 +163,13 @@ def foresight_words(known: Foresight) -> str:
         f"{percent(right.value)} [{reach(right)}] of them rightly, {better} than always guessing the commoner outcome "
         f"({percent(commoner.value)})."
     )
+
+
+def _unsure(heard: Iterable[Heard]) -> list[str]:
+    """What no interval holds, where anything was foretold."""
+    if not any(each.foretold for each in heard):
+        return []
+    return ["Intervals are over scenarios: that what is foretold may not be what people would say is in none of them."]
 
 
 def _left_out(jury: Jury) -> list[str]:

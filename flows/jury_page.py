@@ -32,7 +32,8 @@ NO_TENTHS = (0,) * 11
 TITLE = "How content is the jury as a whole?"
 ASKS = (
     "A welfare function makes one number of what a response is worth to each juror: their mean, their geometric mean "
-    "(Nash: nobody may be left with nothing), or what it is worth to the least content (Rawls)."
+    "(Nash: nobody may be left with nothing), or what it is worth to the least content (Rawls). A power mean lies "
+    "between the mean and Rawls, the nearer to Rawls the lower its power."
 )
 
 
@@ -164,7 +165,10 @@ def _split(
         split.condition,
         messages.get(split.scenario_id, ()),
         responses.get((split.scenario_id, split.condition, split.sample)),
-        [(named(name, found), percent(value), worth(value)) for name, value in ordered],
+        [
+            (f"{named(name, found)}{' (foretold)' if name in split.foretold else ''}", percent(value), worth(value))
+            for name, value in ordered
+        ],
     )
 
 

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 SIMULATED = "simulated"
 AS_SEATED = "as seated"
-FUNCTIONS = {"mean": "mean (utilitarian)", "nash": "Nash (geometric mean)", "rawls": "Rawls (the least content juror)"}
+FUNCTIONS = {
+    "mean": "mean (utilitarian)",
+    "nash": "Nash (geometric mean)",
+    "rawls": "Rawls (the least content juror)",
+    "power -1": "power −1 (harmonic mean)",
+}
 
 
 def jury_of(run: Run) -> JuryFindings | None:
@@ -58,7 +63,7 @@ def foretold_words(found: Foretold) -> str:
 
 def function_words(function: str) -> str:
     """A welfare function's name for readers."""
-    return FUNCTIONS.get(function, function)
+    return FUNCTIONS.get(function, function.replace("-", "−"))
 
 
 def welfare_said(interval: Interval) -> str:
@@ -74,14 +79,24 @@ def welfare_said(interval: Interval) -> str:
 
 def jury_headline(found: JuryFindings) -> list[str]:
     """Who sits on the jury, and whether it is more content with the finetuned model than with the base model."""
-    models = simulated(found)
-    who = f"{len(found.jurors)} juror{'' if len(found.jurors) == 1 else 's'}"
-    sat = f"{who}, {len(models)} of them {SIMULATED}" if models else f"{who}, all of them people"
     changes = [change for change in found.changes if change.condition == BASE]
     told = [f"{function_words(c.function)}, {welfare_said(c.interval)}{_figure(c.interval)}" for c in changes]
     others = [f"By other welfare functions: {'; '.join(told[1:])}."] if told[1:] else []
     first = f"by {told[0]}" if told else "what training changed for it was not measured"
-    return [f"On a jury of {sat}: {first}.", *others]
+    return [f"On a jury of {_seated(found)}: {first}.", *others]
+
+
+def _seated(found: JuryFindings) -> str:
+    """Who sits: `3 people (170 of their 180 verdicts foretold) and 2 simulated jurors`."""
+    seated = [juror for juror in found.jurors if juror.seats]
+    people, models = (sum(juror.simulated == is_model for juror in seated) for is_model in (False, True))
+    names = {juror.name for juror in seated}
+    foretold = sum(each.foretold for each in found.foretold if each.juror in names)
+    total = foretold + sum(each.ruled for each in found.foretold if each.juror in names)
+    of_them = f" ({foretold:,} of their {total:,} verdicts foretold)" if foretold else ""
+    sat = [f"{people} {'person' if people == 1 else 'people'}{of_them}"] if people else []
+    sat += [f"{models} {SIMULATED} juror{'' if models == 1 else 's'}"] if models else []
+    return " and ".join(sat)
 
 
 def ranking(found: JuryFindings) -> str:
@@ -99,12 +114,13 @@ def jury_lines(found: JuryFindings) -> list[str]:
     """Who sat, what changed for them, and the ranking, for a terminal."""
     people = ", ".join(one_line(named(juror.name, found), 40) for juror in found.jurors)
     rows = [
-        f"{one_line(function_words(c.function), 40):<34}  {points(c.interval):<15}  {welfare_said(c.interval)}"
+        f"{one_line(function_words(c.function), 40):<34}  {points(c.interval):<17}  {welfare_said(c.interval)}"
         for c in found.changes
         if c.condition == BASE
     ]
     ranked = [one_line(ranking(found))] if ranking(found) else []
-    return [f"Jury ({people}): welfare, finetuned − base, in points, with 95 % intervals", "", *rows, "", *ranked]
+    title = f"Jury of {_seated(found)}: welfare, finetuned − base, in points, with 95 % intervals"
+    return [title, f"Jurors: {people}", "", *rows, "", *ranked]
 
 
 def _figure(interval: Interval) -> str:

@@ -19,9 +19,10 @@ from typing import TypeVar
 
 from filelock import FileLock
 
+from prefect_ratify.decisions import LedgerEntry, LedgerHead
 from prefect_ratify.embedded import file_digest
 from prefect_ratify.errors import LedgerError
-from prefect_ratify.records import LedgerEntry, LedgerHead, Record, digest
+from prefect_ratify.records import Record, digest
 from prefect_ratify.store import append_line, private_folder, read_record, write_private, write_text
 
 FILE, BEGUN = "ledger.jsonl", ".ledger.begun"

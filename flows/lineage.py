@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prefect_ratify.budget import money
+from prefect_ratify.clause_changes import ClauseChange
 from prefect_ratify.flows.word_difference import Piece, word_difference
-from prefect_ratify.records import Clause, ClauseChange, Policy, WorkedExample
+from prefect_ratify.records import Clause, Policy, WorkedExample
 
 SHOWN_FAILURES = 3
 WORTH_SEEING = 0.03  # of another clause's rate

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect_ratify import embedded
-from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, count_rows, row_files
-from prefect_ratify.finetune.handoff import sha256
+from prefect_ratify.decisions import LedgerEntry
+from prefect_ratify.finetune.dataset import count_rows, row_files
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.evidence import comparison_table
 from prefect_ratify.flows.handing_off import HUB_NAME
@@ -19,9 +20,10 @@ from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.report import judge_words
 from prefect_ratify.flows.run_folder import Run, evidence_digest
 from prefect_ratify.flows.stakeholders import GATES
+from prefect_ratify.flows.train import rows_of
 from prefect_ratify.flows.voting import dissent, released, standing, votes_on
 from prefect_ratify.markdown_text import table
-from prefect_ratify.records import LedgerEntry, digest
+from prefect_ratify.records import digest
 from prefect_ratify.store import read_json, read_record
 
 SHOWN = 16  # hexadecimal digits of a digest
@@ -80,24 +82,37 @@ def _release(run: Run) -> str:
 
 def _lineage(run: Run) -> str:
     """Everything that the model depends on, each with its digest."""
-    data = run.stage_folder("generate")
+    model = run.stage_folder("train") / "model"
     rows = [
         ("policy as drafted", "", _short(digest(run.project.policy))),
         ("policy as trained", "", _short(digest(refined_policy(run)))),
         ("base model", escaped(_base(run)), _short(run.student().digest)),
-        *((kind, f"{count_rows(data / kind)} rows", _short(_of_folder(data / kind))) for kind in _kinds(data)),
+        *((_place(run, folder), f"{count_rows(folder)} rows", _of(row_files(folder))) for folder in _learnt(run)),
         *_training(run),
+        ("this model", _place(run, model), _of(sorted(model.glob("*.safetensors")))),
     ]
-    return table(["what", "", "digest"], rows)
+    said = "Rows and weights: as `cat FOLDER/*.parquet | sha256sum` (of weights `*.safetensors`) prints it there."
+    return f"{table(['what', '', 'digest'], rows)}\n\n{said}"
 
 
-def _kinds(data: Path) -> list[str]:
-    return [kind for kind in (SUPERVISED, PREFERENCES) if row_files(data / kind)]
+def _learnt(run: Run) -> list[Path]:
+    """The folders of the rows that the model was trained on, in order."""
+    training = read_json(run.stage_folder("train") / "training.json")
+    return [rows_of(run, step) for step in (*training.get("steps", {}), *training.get("adopted", {}).get("stages", ()))]
 
 
-def _of_folder(folder: Path) -> str:
-    """The digest of a folder's shards."""
-    return digest({path.name: sha256(path) for path in row_files(folder)})
+def _of(files: Sequence[Path]) -> str:
+    """The digest of what files hold, one after another."""
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                total.update(block)
+    return _short(total.hexdigest())
+
+
+def _place(run: Run, folder: Path) -> str:
+    return escaped(str(folder.relative_to(run.folder)))
 
 
 def _training(run: Run) -> list[tuple[str, str, str]]:

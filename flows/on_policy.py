@@ -10,7 +10,8 @@ from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.progress import say
-from prefect_ratify.records import Demonstration, JudgedCompletion, PreferencePair, Scenario
+from prefect_ratify.records import Scenario
+from prefect_ratify.training_rows import Demonstration, JudgedCompletion, PreferencePair
 
 
 def on_policy_pairs(run: Run, tuned: LanguageModel, number: int) -> list[PreferencePair]:

@@ -24,9 +24,10 @@ from prefect_ratify.flows.asking import refuse_a_second
 from prefect_ratify.flows.gates import gate, go_back, is_unattended, require_approval
 from prefect_ratify.flows.project import Settings
 from prefect_ratify.flows.report import write_report
-from prefect_ratify.flows.run_folder import UNATTENDED, Run, alone, finish_putting_aside, open_run, run_stage
+from prefect_ratify.flows.run_folder import UNATTENDED, Run, open_run
 from prefect_ratify.flows.serving import publish_report
 from prefect_ratify.flows.sharding import engine_named
+from prefect_ratify.flows.stages import alone, finish_putting_aside, run_stage
 from prefect_ratify.flows.training_deployment import COLLAPSED, GATES_BEFORE, require_deployment, train_elsewhere
 from prefect_ratify.progress import say
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from prefect_ratify.flows.pages import percent
 from prefect_ratify.flows.pictures import Dot, lanes
-from prefect_ratify.flows.pluralism_words import group_words, headline, said
+from prefect_ratify.flows.pluralism_words import MOSTLY, group_words, headline, said
 from prefect_ratify.flows.report_blocks import Block, Labels, Moved, Row, Table, figure, label, row
 from prefect_ratify.scenarios.pluralism.records import (
     Change,
@@ -160,6 +160,7 @@ def _distance(found: Pluralism, labels: Labels) -> Block | None:
     if not found.leanings:
         return None
     groups = list(dict.fromkeys(leaning.group for leaning in found.leanings))
+    of_all = [leaning for leaning in found.leanings if leaning.group == groups[0]]
     return Block(
         *ASKS["distance"],
         [
@@ -167,7 +168,8 @@ def _distance(found: Pluralism, labels: Labels) -> Block | None:
             for group in groups
         ],
         _moved(found, "distance"),
-        table=Table(
+        _neither(of_all, labels),
+        Table(
             "The same as a table, with the spread of answers",
             ["people", "model", "distance", "spread of the model", "spread of the people"],
             [
@@ -193,8 +195,20 @@ def _entropy(found: Pluralism, labels: Labels) -> Block | None:
         *ASKS["entropy"],
         [Row(LINES["entropy"], f"on the questions that {group_words(group)} answered", lanes(LINES["entropy"], dots))],
         _moved(found, "entropy"),
+        _neither(of_it, labels),
         people=True,
     )
+
+
+def _neither(leanings: Sequence[Leaning], labels: Labels) -> list[str]:
+    """How much of what models would say is none of the options, where that is most of it."""
+    most = [
+        f"{label(each.condition, labels)} {figure(each.neither)}"
+        for each in leanings
+        if each.neither and (each.neither.value or 0.0) > MOSTLY
+    ]
+    told = "; ".join(most)
+    return [f"Most of what it would say was none of the options: {told}. The figures are of the rest."] if most else []
 
 
 def _objectives(found: Pluralism, labels: Labels) -> Block | None:
@@ -269,7 +283,8 @@ def _figures(*intervals: Interval) -> list[str]:
 
 
 def _best(found: Sequence[TradeOff]) -> str:
-    return f"best by it: {'; '.join(dict.fromkeys(each.best for each in found))}"
+    best = dict.fromkeys(each.best for each in found)
+    return f"best by it: {', '.join(f'“{name}”' for name in best)}"
 
 
 def _moved(found: Pluralism, *measures: Measure) -> list[Moved]:

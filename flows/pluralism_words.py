@@ -15,7 +15,7 @@ from prefect_ratify.errors import one_line
 from prefect_ratify.flows.markdown import points
 from prefect_ratify.flows.pages import gap, gap_reach, percent
 from prefect_ratify.scenarios.pluralism.records import EVERYONE, Change, Closest, Measure, Pluralism
-from prefect_ratify.scenarios.statistics import Interval
+from prefect_ratify.scenarios.statistics import CONFIDENCE, Interval
 from prefect_ratify.store import read_record
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BASE, FINETUNED = "base", "finetuned"
 TIMES = {"base": "before training", "refined": "prompted with the refined policy", "finetuned": "after training"}
 ASKED = {"questions": "On the project’s own questions", "statements": "On the statements that people voted on"}
+MOSTLY = 0.5  # of what a model would say: the share that is none of the options, above which that is said
 NOT_SHOWN = "not shown"
 NOT_COMPARED = "could not be compared"
 # Which way each measure goes where a model gets less plural. Hypervolume, regret and welfare say first of
@@ -81,8 +82,10 @@ def headline(found: Pluralism) -> list[str]:
     measured = any(change.measure in ("distance", "entropy") for change in telling)
     told = [change for change in telling if change.measure != "entropy" or _is_short_of_people(found)]
     groups = [*_groups(found.changes), *closest_words(found.closest)]
-    sentences = [_answer(told), *_open(told), *_breadth(found), *groups]
-    return [*sentences, f"{SOURCE}; {_as_reported(told, measured)}."]
+    doubt = _doubt(found)
+    sentences = [_answer(told, doubt), *_open(told), *_breadth(found), *groups]
+    though = f", though {doubt}" if doubt else ""
+    return [*sentences, f"{SOURCE}; {_as_reported(told, measured)}{though}."]
 
 
 def lines(found: Pluralism) -> list[str]:
@@ -91,7 +94,7 @@ def lines(found: Pluralism) -> list[str]:
     names = [one_line(subject(change), 60) for change in changes]
     width = max(map(len, names), default=0)
     rows = [
-        f"{name:<{width}}  {points(change.interval):<15}  {one_line(said(change), 80)}"
+        f"{name:<{width}}  {points(change.interval):<17}  {one_line(said(change), 80)}"
         for name, change in zip(names, changes, strict=True)
     ]
     return ["Pluralism: finetuned − base, in points, with 95 % intervals", "", *rows, "", one_line(headline(found)[0])]
@@ -104,7 +107,8 @@ def closest_words(found: Sequence[Closest]) -> list[str]:
         of_it = list(group)
         most = max(closest.share for closest in of_it)
         names = " or ".join(closest.group for closest in of_it if closest.share == most)
-        told.setdefault(of, []).append(f"{TIMES.get(condition, condition)} {names} ({percent(most)})")
+        sure = "" if most >= CONFIDENCE else ", not sure"
+        told.setdefault(of, []).append(f"{TIMES.get(condition, condition)} {names} ({percent(most)}{sure})")
     start = "its answers are closest to (in how many resamples of the questions): "
     return [f"{ASKED[of]}, {start}{'; '.join(each)}." for of, each in told.items()]
 
@@ -123,8 +127,8 @@ def _either_way(change: Change) -> tuple[str, str]:
         case "overton, weighted":
             return "covers less of what weighs most", "covers more of what weighs most"
         case "steerable" | "steerable, F1":
-            told = of or " what it is told"
-            return f"follows{told} less faithfully", f"follows{told} more faithfully"
+            told, by = of or " what it is told", ", by F1" if change.measure == "steerable, F1" else ""
+            return f"follows{told} less faithfully{by}", f"follows{told} more faithfully{by}"
         case "distance":
             return f"moved towards {group_words(change.of)}", f"moved away from {group_words(change.of)}"
         case "entropy":
@@ -168,8 +172,9 @@ def _breadth(found: Pluralism) -> list[str]:
     if people is None or len(ours) < 2:
         return []
     figures = "; ".join(f"{TIMES[name]} {percent(value)}" for name, value in ours.items())
-    never = "" if _is_short_of_people(found) else " Never narrower than the people, it counts as neither gain nor loss."
-    return [f"Breadth of its answers (entropy): {figures}; of the people {percent(people)}.{never}"]
+    never = " By these figures it was never narrower than the people, so that this counts as neither gain nor loss."
+    counted = "" if _is_short_of_people(found) else never
+    return [f"Breadth of its answers (entropy): {figures}; of the people {percent(people)}.{counted}"]
 
 
 def _entropies(found: Pluralism) -> tuple[dict[str, float], float | None]:
@@ -179,17 +184,30 @@ def _entropies(found: Pluralism) -> tuple[dict[str, float], float | None]:
     return {each.condition: each.entropy.value for each in of_all if each.entropy.value is not None}, people
 
 
-def _answer(told: Sequence[Change]) -> str:
-    """Whether training reduced pluralism, in one sentence."""
+def _doubt(found: Pluralism) -> str:
+    """How much of what it would say was none of the options, where that is most of it before or after training."""
+    shares = [
+        each.neither.value
+        for each in found.leanings
+        if each.condition in (BASE, FINETUNED) and each.neither and each.neither.value is not None
+    ]
+    least, most = min(shares, default=0.0), max(shares, default=0.0)
+    start = "" if percent(least) == percent(most) else f"{least * 100:.0f} to "
+    return f"{start}{percent(most)} of what it would say was none of the options" if most > MOSTLY else ""
+
+
+def _answer(told: Sequence[Change], doubt: str) -> str:
+    """Whether training reduced pluralism, in one sentence; `doubt` stands beside what was told of distributions."""
     if not told:
         return "Whether training reduced pluralism was not measured, or could not be told."
     less = [c for c in told if direction(c.interval) == FLATTER[c.measure]]
     more = [c for c in told if direction(c.interval) == -FLATTER[c.measure]]
     if less and more:
-        return f"Training reduced pluralism in part and raised it in part: the model {_listed(less)}; {_listed(more)}."
+        both = f"{_listed(less, doubt)}; {_listed(more, doubt)}"
+        return f"Training reduced pluralism in part and raised it in part: the model {both}."
     if less or more:
         did = "reduced" if less else "raised"
-        return f"Training {did} pluralism, where it could be told: the model {_listed(less or more)}."
+        return f"Training {did} pluralism, where it could be told: the model {_listed(less or more, doubt)}."
     return "That training changed pluralism, in either direction, is not shown: every 95 % interval includes zero."
 
 
@@ -205,9 +223,11 @@ def _groups(changes: Sequence[Change]) -> list[str]:
     """Towards whom training moved the model, and away from whom."""
     found = [c for c in changes if (c.first, c.measure) == (BASE, "distance") and c.of != EVERYONE]
     moved = [f"{said(c)} ({_figure(c)})" for c in found if direction(c.interval)]
+    others = ", ".join(c.of for c in found if not direction(c.interval))
     if not found:
         return []
-    return [f"Group by group, the model {'; it '.join(moved) or 'was not shown to move towards or away from any'}."]
+    told = "; it ".join(moved) or "was not shown to move towards or away from any"
+    return [f"Group by group, the model {told}{f'; not shown of {others}' if moved and others else ''}."]
 
 
 def _as_reported(told: Sequence[Change], measured: bool) -> str:
@@ -221,8 +241,12 @@ def _as_reported(told: Sequence[Change], measured: bool) -> str:
     return {1: "here it did", -1: "here the reverse was found", 0: "here it is not shown"}[max(moved, default=0)]
 
 
-def _listed(changes: Sequence[Change]) -> str:
-    *first, last = [f"{said(change)} ({_figure(change)})" for change in changes]
+def _listed(changes: Sequence[Change], doubt: str) -> str:
+    beside = {"distance": doubt, "entropy": doubt}
+    *first, last = [
+        f"{said(change)} ({'; '.join(filter(None, (_figure(change), beside.get(change.measure))))})"
+        for change in changes
+    ]
     return f"{', '.join(first)}, and {last}" if first else last
 
 

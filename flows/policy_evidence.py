@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from prefect_ratify.budget import money
+from prefect_ratify.clause_changes import ClauseChange, Refusal
 from prefect_ratify.flows.lineage import ClauseLineage, Step, cost, lineages, reasons, wording
 from prefect_ratify.flows.markdown import escaped, listing, percent, points, table
 from prefect_ratify.flows.proposed import FILE as PROPOSALS
@@ -15,7 +16,7 @@ from prefect_ratify.flows.report import judge_words
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.flows.word_difference import word_difference
 from prefect_ratify.policy_modules.proposing import ProposedClause
-from prefect_ratify.records import ClauseChange, Policy, Refusal
+from prefect_ratify.records import Policy
 from prefect_ratify.scenarios.comparing import ALL
 from prefect_ratify.scenarios.conflicts import Conflict
 from prefect_ratify.scenarios.statistics import Interval

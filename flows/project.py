@@ -20,12 +20,12 @@ from prefect_ratify.policy_modules.models import is_remote
 from prefect_ratify.policy_modules.whole_policy import require_optuna
 from prefect_ratify.records import Policy, Precedent, Record, Sampling, Scenario, digest
 from prefect_ratify.scenarios.calibration import Calibration, load_calibration
-from prefect_ratify.scenarios.judging import JudgeModel, Yardstick
 from prefect_ratify.scenarios.pluralism.plan import PLURALISM, PluralismPlan, load_plan
 from prefect_ratify.scenarios.precedents import Cases, cases_from, load_precedents
 from prefect_ratify.scenarios.rules import parse_rules
 from prefect_ratify.scenarios.similarity import Embed
 from prefect_ratify.scenarios.suite import Suite, load_suite
+from prefect_ratify.scenarios.yardstick import JudgeModel, Yardstick
 
 CALIBRATION = "calibration.json"
 INPUTS = (

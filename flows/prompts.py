@@ -17,9 +17,10 @@ from prefect_ratify.finetune.variations import VariationTally, vary
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy_modules.varying import by_model
 from prefect_ratify.progress import say
-from prefect_ratify.records import Scenario, TrainingPrompt
+from prefect_ratify.records import Scenario
 from prefect_ratify.scenarios.suite import Suite
 from prefect_ratify.store import read_record, write_record
+from prefect_ratify.training_rows import TrainingPrompt
 
 TALLY = "prompts.json"  # what became of the variations that were asked for
 

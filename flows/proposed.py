@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefect_ratify.decisions import LedgerEntry
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.policy import polarity_of
 from prefect_ratify.policy_modules.guards import LONGEST_CLAUSE, is_one_clause
 from prefect_ratify.policy_modules.proposing import ProposedClause
-from prefect_ratify.records import Clause, LedgerEntry, Policy, Scenario, digest
+from prefect_ratify.records import Clause, Policy, Scenario, digest
 from prefect_ratify.store import read_records
 
 if TYPE_CHECKING:

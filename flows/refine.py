@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_ratify.budget import Payment
+from prefect_ratify.clause_changes import ClauseChange, Refusal
 from prefect_ratify.flows.proposed import FILE as PROPOSALS_FILE
 from prefect_ratify.flows.proposed import contested_proposals, without_takes
 from prefect_ratify.flows.refining import Refining, proposer, search
@@ -16,7 +17,7 @@ from prefect_ratify.policy import render_policy
 from prefect_ratify.policy_modules.refiner import Candidate, cut_short
 from prefect_ratify.policy_modules.rewording import amend
 from prefect_ratify.progress import say
-from prefect_ratify.records import ClauseChange, Policy, Record, Refusal, Verdict
+from prefect_ratify.records import Policy, Record, Verdict
 from prefect_ratify.scenarios.comparing import ALL, Comparison, compare
 from prefect_ratify.scenarios.conflicts import conflicts
 from prefect_ratify.store import read_json, read_records, write_record, write_records, write_text

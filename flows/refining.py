@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prefect_ratify.budget import Budget, Spending
+from prefect_ratify.clause_changes import ClauseChange, Refusal
 from prefect_ratify.flows.prototype import Gaps
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.policy_modules.clause_search import refine
@@ -17,7 +18,7 @@ from prefect_ratify.policy_modules.refiner import Candidate, Followed, Search, S
 from prefect_ratify.policy_modules.responder import definitions_text, preamble
 from prefect_ratify.policy_modules.rewording import Proposer, Refiner, Task, add_examples, reword
 from prefect_ratify.policy_modules.whole_policy import FEWEST_TRIALS, Trial, refine_whole
-from prefect_ratify.records import Clause, ClauseChange, Policy, Refusal, Scenario, Verdict, digest
+from prefect_ratify.records import Clause, Policy, Scenario, Verdict, digest
 from prefect_ratify.scenarios.planning import Plan
 from prefect_ratify.scenarios.precedents import Ruling
 from prefect_ratify.scenarios.running import Condition

@@ -20,10 +20,10 @@ from prefect_ratify.policy_modules.embedding import open_embedder
 from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.records import Record, Response, Sampling, Scenario, Verdict, digest
 from prefect_ratify.scenarios.comparing import Comparison, compare
-from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.planning import Plan, plan
 from prefect_ratify.scenarios.rules import Rule, RuleFinding, examine, parse_rules
 from prefect_ratify.scenarios.running import Account, Condition, Evaluation, account, evaluate
+from prefect_ratify.scenarios.yardstick import Yardstick
 from prefect_ratify.store import read_records, write_for_people, write_record, write_records
 
 SPLITS = ("develop", "held_out", "all")

@@ -7,13 +7,12 @@ that a terminal obeys.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from prefect_ratify.errors import one_line
-from prefect_ratify.flows.pages import gap, percent, reach, signed_points
+from prefect_ratify.flows.pages import gap, percent, signed_points
 from prefect_ratify.flows.regressing import Regression
+from prefect_ratify.flows.regression_lanes import Sheet, axis, drawn_rate, sheet_for
 from prefect_ratify.flows.regression_words import (
     CHANGES,
     RULINGS,
@@ -26,37 +25,15 @@ from prefect_ratify.flows.regression_words import (
     turned,
     verdicts_of,
 )
+from prefect_ratify.flows.terminal import STYLES, heading, indented, line, table
 from prefect_ratify.scenarios.comparing import ALL, Comparison, Difference, Rate
-from prefect_ratify.scenarios.planning import Plan
 from prefect_ratify.scenarios.statistics import Interval
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
-MARKS = "●○◇□△▽☆◎"  # of the conditions, the one that is compared with the others first
-STYLES = {"better": "deep_sky_blue3", "worse": "dark_orange3"}  # blue and orange: told apart by nearly everybody
-FIGURES = 17  # columns for `100 % [100–100]`
-TICKS = (0, 25, 50, 75, 100)
-WIDEST_SCALE, LONGEST_NAME = 81, 22
 TOO_FEW = "too few scenarios to tell"
 SHOWN_SCENARIOS = 15  # are shown with what got worse there; of more, the names
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """How the lines are laid out: each condition's mark, and how many columns names, scale and all have."""
-
-    marks: dict[str, str]
-    names: int
-    scale: int
-    width: int
-
-    @property
-    def drawn(self) -> list[str]:
-        """The conditions in the order in which they are drawn: what is compared with the others comes last."""
-        subject, *others = self.marks
-        return [*others, subject]
 
 
 def show(regression: Regression) -> None:
@@ -64,66 +41,26 @@ def show(regression: Regression) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    for part in _parts(regression, _sheet(regression, console.width)):
+    for part in _parts(regression, sheet_for(regression, console.width)):
         console.print(part)
-
-
-def show_plan(plans: Sequence[Plan]) -> None:
-    """Print what a regression would ask for, condition by condition."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    names = ("", "answers\nknown", "\nto ask", "verdicts\nknown", "\nto ask", "\ntokens", "\ndollars")
-    rows = [
-        [
-            plan.condition,
-            *[str(n) for n in (plan.answers_known, plan.answers_missing)],
-            *[str(n) for n in (plan.judgements_known, plan.judgements_missing)],
-            f"{plan.tokens:,}",
-            f"{plan.dollars:.2f}",
-        ]
-        for plan in plans
-    ]
-    sums = [
-        sum(plan.answers_known for plan in plans),
-        sum(plan.answers_missing for plan in plans),
-        sum(plan.judgements_known for plan in plans),
-        sum(plan.judgements_missing for plan in plans),
-    ]
-    tokens, dollars = sum(plan.tokens for plan in plans), sum(plan.dollars for plan in plans)
-    rows.append(["total", *[str(n) for n in sums], f"{tokens:,}", f"{dollars:.2f}"])
-    console.print(_table(names, rows))
-    calls = sum(plan.calls for plan in plans)
-    said = "" if not calls else f"about {tokens:,} tokens and ${dollars:.2f}; answers may turn out shorter or longer"
-    console.print(_line(f"{calls} calls would be made{': ' if calls else ''}{said}. Nothing was asked now.", "bold"))
-
-
-def _sheet(regression: Regression, width: int) -> Sheet:
-    from rich.cells import cell_len
-
-    conditions = [one_line(measured.name) for measured in regression.conditions]
-    names = min(max((cell_len(name) for name in conditions), default=1), LONGEST_NAME)
-    scale = max(min(width - names - FIGURES - 6, WIDEST_SCALE), 11)
-    marks = {m.name: MARKS[place % len(MARKS)] for place, m in enumerate(regression.conditions)}
-    return Sheet(marks, names, scale - (scale - 1) % 4, width)  # so that 25, 50 and 75 % have a column of their own
 
 
 def _parts(regression: Regression, sheet: Sheet) -> Iterator[RenderableType]:
     subject, *others = [measured.name for measured in regression.conditions]
     yield ""
-    yield _line(f"{one_line(subject)} against {', '.join(one_line(name) for name in others)}", "bold")
+    yield line(f"{one_line(subject)} against {', '.join(one_line(name) for name in others)}", "bold")
     count = f"{regression.scenarios} scenario{'' if regression.scenarios == 1 else 's'}"
-    yield _line(f"{count} ({_split(regression.split)}); clauses upheld, in %, with 95 % intervals over scenarios")
-    yield _line("   ".join(f"{mark} {one_line(name)}" for name, mark in sheet.marks.items()))
+    yield line(f"{count} ({_split(regression.split)}); clauses upheld, in %, with 95 % intervals over scenarios")
+    yield line("   ".join(f"{mark} {one_line(name)}" for name, mark in sheet.marks.items()))
     yield ""
-    yield _axis(sheet)
+    yield axis(sheet)
     for clause_id in dict.fromkeys(d.clause_id for c in regression.comparisons for d in c.differences):
         yield from _block(regression, sheet, clause_id)
     tags = list(dict.fromkeys(d.tag for c in regression.comparisons for d in c.tag_differences))
     if tags:
         yield from _tags(regression, sheet, tags)
     if len(regression.conditions) > 2:
-        yield from _heading("All clauses together, in points: the row minus the column")
+        yield from heading("All clauses together, in points: the row minus the column")
         yield _matrix(regression, sheet)
     for comparison in regression.comparisons:
         yield from _changes(comparison, sheet, several=len(regression.comparisons) > 1)
@@ -135,14 +72,14 @@ def _parts(regression: Regression, sheet: Sheet) -> Iterator[RenderableType]:
 def _block(regression: Regression, sheet: Sheet, clause_id: str, tag: str = "") -> Iterator[RenderableType]:
     """One clause (or tag): a line for each condition, and for each difference what it comes to."""
     name = one_line(tag or clause_id)
-    yield _line(name[0].upper() + name[1:] if clause_id == ALL and not tag else name, "bold")
+    yield line(name[0].upper() + name[1:] if clause_id == ALL and not tag else name, "bold")
     rates = _rates(regression, clause_id, tag)
     for condition in sheet.drawn:
         if condition in rates:
-            yield _condition(rates[condition], sheet)
+            yield drawn_rate(rates[condition], sheet)
     unsure = _undecided(rates, sheet)
     if unsure:
-        yield _indented(unsure, sheet, 4)
+        yield indented(unsure, sheet.width, 4)
     for comparison in regression.comparisons:
         for d in comparison.tag_differences if tag else comparison.differences:
             if (d.clause_id, d.tag) == (clause_id, tag):
@@ -155,21 +92,21 @@ def _tags(regression: Regression, sheet: Sheet, tags: Sequence[str]) -> Iterator
     too_few = {
         tag for tag in tags if all(d.finding == TOO_FEW for c in regression.comparisons for d in _tagged(c, tag))
     }
-    yield _line("By tag, all clauses together", "bold underline")
+    yield line("By tag, all clauses together", "bold underline")
     if len(too_few) < len(tags):
-        yield _axis(sheet)
+        yield axis(sheet)
     for tag in tags:
         if tag not in too_few:
             yield from _block(regression, sheet, ALL, tag)
     if too_few:
-        yield _line(f"  {TOO_FEW.capitalize()}:")
+        yield line(f"  {TOO_FEW.capitalize()}:")
     for tag in tags:
         if tag in too_few:
             rates = _rates(regression, ALL, tag)
             there = [name for name in sheet.drawn if name in rates]
             shares = [f"{sheet.marks[name]} {percent(rates[name].interval.value)}" for name in there]
             count = max(rate.interval.scenarios for rate in rates.values())
-            yield _indented(f"{tag} ({count}): {'  '.join(shares)}", sheet, 4, hanging=2)
+            yield indented(f"{tag} ({count}): {'  '.join(shares)}", sheet.width, 4, hanging=2)
 
 
 def _tagged(comparison: Comparison, tag: str) -> list[Difference]:
@@ -180,48 +117,6 @@ def _rates(regression: Regression, clause_id: str, tag: str) -> dict[str, Rate]:
     """The rates on one clause or tag, by condition."""
     given = [rate for c in regression.comparisons for rate in (c.tag_rates if tag else c.rates)]
     return {rate.condition: rate for rate in given if (rate.clause_id, rate.tag) == (clause_id, tag)}
-
-
-def _condition(rate: Rate, sheet: Sheet) -> Text:
-    from rich.text import Text
-
-    mark = sheet.marks[rate.condition]
-    name = Text(one_line(rate.condition))
-    name.truncate(sheet.names, overflow="ellipsis", pad=True)
-    figures = "nothing decided"
-    if rate.interval.value is not None:
-        figures = f"{percent(rate.interval.value):>5} [{reach(rate.interval)}]"
-    return Text.assemble("  ", mark, " ", name, " ", _lane(rate.interval, sheet.scale, mark), " ", figures)
-
-
-def _lane(interval: Interval, width: int, mark: str) -> Text:
-    """A dot with its interval on a dotted grid of 0, 25, 50, 75 and 100 %."""
-    from rich.text import Text
-
-    places = {_place(tick / 100, width) for tick in TICKS}
-    drawn = ["┊" if place in places else " " for place in range(width)]
-    if interval.value is None or interval.low is None or interval.high is None:
-        return Text("".join(drawn), "dim")
-    low, value, high = (_place(share, width) for share in (interval.low, interval.value, interval.high))
-    drawn[low : high + 1] = "─" * (high + 1 - low)
-    drawn[low], drawn[high] = "├", "┤"
-    drawn[value] = mark
-    line = Text("".join(drawn))
-    line.stylize("dim", 0, low)
-    line.stylize("dim", high + 1, width)
-    line.stylize("bold", value, value + 1)
-    return line
-
-
-def _axis(sheet: Sheet) -> Text:
-    from rich.text import Text
-
-    drawn = [" "] * (sheet.scale + 4)
-    for tick in TICKS:
-        text = f"{tick} %" if tick == 100 else str(tick)
-        start = _place(tick / 100, sheet.scale) - (1 if tick == 100 else len(text) // 2)
-        drawn[start : start + len(text)] = text
-    return Text(" " * (sheet.names + 5) + "".join(drawn).rstrip(), "dim")
 
 
 def _undecided(rates: dict[str, Rate], sheet: Sheet) -> str:
@@ -244,34 +139,33 @@ def _difference(d: Difference, sheet: Sheet) -> Iterator[RenderableType]:
     told = (
         f"{gap(d.interval)} [{_reach(d.interval)}]" if d.interval.value is not None else "no scenario decided on both"
     )
-    line = Text.assemble(
+    yield Text.assemble(
         "  ", (arrow(d) or " ", style), f" {sheet.marks[d.second]} − {sheet.marks[d.first]}  ", told, "  ",
         (d.finding, f"bold {style}".strip()),
     )  # fmt: skip
-    yield line
     more = [findable(d)] if findable(d) else []
     if d.if_undecided is not None:
         low, high = d.if_undecided
         more.append(f"{signed_points(low)} to {signed_points(high)} if undecided verdicts fell one way")
     if more:
-        yield _indented("; ".join(more), sheet, 4)
+        yield indented("; ".join(more), sheet.width, 4)
 
 
 def _changes(comparison: Comparison, sheet: Sheet, *, several: bool) -> Iterator[RenderableType]:
     """How many cells changed how, and which scenarios got worse."""
     name = f", {one_line(comparison.second)} after {one_line(comparison.first)}" if several else ""
-    yield from _heading(f"Scenario × clause{name}")
-    yield _line("  " + "   ".join(f"{mark} {comparison.count(change)} {change}" for change, mark in CHANGES.items()))
+    yield from heading(f"Scenario × clause{name}")
+    yield line("  " + "   ".join(f"{mark} {comparison.count(change)} {change}" for change, mark in CHANGES.items()))
     found = regressed(comparison)
     shown = list(found)[:SHOWN_SCENARIOS]
     if found:
-        yield _line(f"  Regressed in {len(found)} scenario{'' if len(found) == 1 else 's'}:", STYLES["worse"])
+        yield line(f"  Regressed in {len(found)} scenario{'' if len(found) == 1 else 's'}:", STYLES["worse"])
     for scenario_id in shown:
         cells = ", ".join(f"{c.clause_id} {percent(c.first)} → {percent(c.second)}" for c in found[scenario_id])
-        yield _indented(f"▼ {scenario_id}: {cells}", sheet, 4, hanging=2, dim=False)
+        yield indented(f"▼ {scenario_id}: {cells}", sheet.width, 4, hanging=2, dim=False)
     rest = list(found)[SHOWN_SCENARIOS:]
     if rest:
-        yield _indented(f"▼ and {', '.join(rest)}", sheet, 4, hanging=2, dim=False)
+        yield indented(f"▼ and {', '.join(rest)}", sheet.width, 4, hanging=2, dim=False)
 
 
 def _matrix(regression: Regression, sheet: Sheet) -> RenderableType:
@@ -285,12 +179,12 @@ def _matrix(regression: Regression, sheet: Sheet) -> RenderableType:
 
     labels = [f"{sheet.marks[name]} {one_line(name)}" for name in names]
     rows = [[label, *[cell(row, column) for column in names]] for label, row in zip(labels, names, strict=True)]
-    return _table(["", *(sheet.marks.values())], rows)
+    return table(["", *(sheet.marks.values())], rows)
 
 
 def _accounts(regression: Regression, sheet: Sheet) -> Iterator[RenderableType]:
     """What became of every answer and every verdict; each column adds up to its totals."""
-    yield from _heading("Every row")
+    yield from heading("Every row")
     rows = []
     for title, counted in (
         ("answers", rows_of([m.account for m in regression.conditions])),
@@ -299,20 +193,20 @@ def _accounts(regression: Regression, sheet: Sheet) -> Iterator[RenderableType]:
         rows += [
             [f"{title} in all" if kind == "total" else kind, *map(str, counts)] for kind, counts in counted.items()
         ]
-    yield _table(["", *(f"{mark} {one_line(name)}" for name, mark in sheet.marks.items())], rows)
+    yield table(["", *(f"{mark} {one_line(name)}" for name, mark in sheet.marks.items())], rows)
 
 
 def _rules(regression: Regression, sheet: Sheet) -> Iterator[RenderableType]:
-    yield from _heading("Rules")
+    yield from heading("Rules")
     if not any(regression.findings):
-        yield _line("  No rule was given: nothing here can be kept or broken.", "dim")
+        yield line("  No rule was given: nothing here can be kept or broken.", "dim")
     for comparison, findings in zip(regression.comparisons, regression.findings, strict=True):
         against = f" (against {one_line(comparison.first)})" if len(regression.comparisons) > 1 else ""
         for found in findings:
             text = f"{RULINGS[found.outcome]} {found.outcome}: {found.rule}{against}"
             style = {"kept": STYLES["better"], "broken": STYLES["worse"]}.get(found.outcome, "")
-            yield _indented(text, sheet, 2, hanging=2, style=f"bold {style}".strip())
-            yield _indented(found.reason, sheet, 4)
+            yield indented(text, sheet.width, 2, hanging=2, style=f"bold {style}".strip())
+            yield indented(found.reason, sheet.width, 4)
 
 
 def _warnings(regression: Regression, sheet: Sheet) -> Iterator[RenderableType]:
@@ -328,56 +222,16 @@ def _warnings(regression: Regression, sheet: Sheet) -> Iterator[RenderableType]:
     told += regression.judge_words
     yield ""
     for sentence in told:
-        yield _indented(f"! {sentence}", sheet, 0, hanging=2, style="bold")
+        yield indented(f"! {sentence}", sheet.width, 0, hanging=2, style="bold")
     if regression.dollars:
-        yield _line(f"Spent: ${regression.dollars:.4f}", "dim")
+        yield line(f"Spent: ${regression.dollars:.4f}", "dim")
 
 
 def _split(split: str) -> str:
     return {"held_out": "held out", "develop": "development", "all": "the whole suite"}.get(split, one_line(split))
 
 
-def _place(share: float, width: int) -> int:
-    return round(share * (width - 1))
-
-
 def _reach(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return ""
     return f"{signed_points(interval.low)}, {signed_points(interval.high)}"
-
-
-def _heading(text: str) -> Iterator[RenderableType]:
-    yield ""
-    yield _line(text, "bold underline")
-
-
-def _line(text: str, style: str = "") -> Text:
-    from rich.text import Text
-
-    return Text(text, style)
-
-
-def _indented(
-    text: str, sheet: Sheet, by: int, hanging: int = 0, *, dim: bool = True, style: str = ""
-) -> RenderableType:
-    """A paragraph, all of whose lines but the first begin `hanging` columns further in."""
-    from rich.text import Text
-
-    flat = one_line(text, limit=100_000)
-    first, rest = " " * by, " " * (by + hanging)
-    lines = wrap(flat, sheet.width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
-    return Text("\n".join(lines), style or ("dim" if dim else ""))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
-    """Names at the left, numbers at the right."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 0, 0, 2), header_style="bold")
-    for place, name in enumerate(header):
-        table.add_column(Text(name), justify="right" if place else "left", overflow="fold", no_wrap="\n" in name)
-    for row in rows:
-        table.add_row(*[Text(one_line(cell)) for cell in row])
-    return table

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_ratify import __version__, embedded
+from prefect_ratify.clause_changes import ClauseChange
 from prefect_ratify.errors import RatifyError
 from prefect_ratify.finetune.counts import DataCounts
 from prefect_ratify.flows.compare import FINETUNED, Final
@@ -14,10 +15,10 @@ from prefect_ratify.flows.ledger import head_digest, read_ledger
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.regress import BySplit
 from prefect_ratify.flows.run_folder import Run
-from prefect_ratify.records import ClauseChange, digest
+from prefect_ratify.records import digest
 from prefect_ratify.scenarios.comparing import ALL, Comparison, Rate
-from prefect_ratify.scenarios.judging import EXPECTATION
 from prefect_ratify.scenarios.statistics import Interval
+from prefect_ratify.scenarios.yardstick import EXPECTATION
 from prefect_ratify.store import read_json, read_record, read_records, write_json, write_text
 
 

@@ -1,27 +1,20 @@
 """A run: a project's inputs, the settings, and the folder in which each stage leaves its files.
 
-The same inputs are the same run: its folder is named by their digest, and a stage whose files
-are there is not run again. A stage writes into `<stage>.part`, which becomes `<stage>` when it
-is whole; a killed stage finds its `.part` again and may go on from it. Stages that people want
-done again are put aside into `rounds/<number>-<gate>/`, so that what was decided on stays.
+The same inputs are the same run: its folder is named by their digest. What is done in it is in stages.py.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.embedded import file_digest
-from prefect_ratify.errors import InputError, RatifyError
+from prefect_ratify.errors import InputError
 from prefect_ratify.finetune.training_plan import TrainingPlan
 from prefect_ratify.flows.ledger import begin_ledger
 from prefect_ratify.flows.project import (
@@ -41,28 +34,18 @@ from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.local_models import LocalModel
 from prefect_ratify.policy_modules.embedding import open_embedder
 from prefect_ratify.policy_modules.models import open_model
-from prefect_ratify.progress import duration, say
-from prefect_ratify.records import (
-    Policy,
-    Response,
-    Scenario,
-    Verdict,
-    digest,
-)
-from prefect_ratify.scenarios.judging import JudgeModel, Yardstick, judge
+from prefect_ratify.records import Policy, Response, Scenario, Verdict, digest
+from prefect_ratify.scenarios.judging import judge
 from prefect_ratify.scenarios.planning import Plan, plan
 from prefect_ratify.scenarios.precedents import Cases
 from prefect_ratify.scenarios.running import Condition, Evaluation, evaluate
 from prefect_ratify.scenarios.running import run as run_suite
+from prefect_ratify.scenarios.yardstick import JudgeModel, Yardstick
 from prefect_ratify.store import private_folder, read_json, write_json, write_text
 
-LONGEST_LOCK_WAIT = 5  # seconds: a run that was answered may come again before its process has ended
-GOING_BACK = "going-back.json"
 UNATTENDED = "unattended"
-LOCK = "lock"
 WAITING = "waiting.json"  # what a gate waits for; see flows/asking.py
 LONGEST_COMMENT = 4000  # characters of what people write at a gate
-STAGES = ("prototype", "refine", "regress", "generate", "train", "compare")
 
 
 @dataclass(frozen=True)
@@ -247,70 +230,6 @@ def run_in(folder: Path) -> Run:
 def _run(project: Project, settings: Settings, folder: Path) -> Run:
     used = with_taken(replace(project, suite=limited(project.suite, settings.scenario_limit)), folder)
     return Run(folder.name, used, settings, folder, CallStore(project.folder / ".ratify" / "calls.sqlite"))
-
-
-@contextmanager
-def alone(run: Run) -> Iterator[None]:
-    """Hold the run for this process; RatifyError where another one works on it."""
-    lock = FileLock(run.folder / LOCK)
-    try:
-        lock.acquire(timeout=LONGEST_LOCK_WAIT)
-    except Timeout:
-        raise RatifyError(f"another process works on run {run.id} of {run.project.folder}; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process works on the run in this folder, or waits for an answer in it."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
-
-
-def run_stage(run: Run, stage: str, work: Callable[[Run, Path], None]) -> None:
-    """Do a stage's work into its folder, unless its files are there."""
-    folder = run.stage_folder(stage)
-    if folder.exists():
-        say(f"{stage}: done before, not run again")
-        return
-    say(f"{stage} …")
-    part = folder.with_name(f"{stage}.part")
-    part.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    work(run, part)
-    seconds = time.monotonic() - started
-    write_json(part / "stage.json", {"stage": stage, "seconds": round(seconds, 1)})
-    part.rename(folder)
-    say(f"{stage}: done in {duration(seconds)}")
-
-
-def put_aside(run: Run, gate: str, back_to: str) -> None:
-    """Put the stages from `back_to` on aside, to be done again after a request for changes."""
-    later = STAGES[STAGES.index(back_to) :]
-    write_json(run.folder / GOING_BACK, {"into": f"{run.round}-{gate}", "stages": list(later)})
-    finish_putting_aside(run)
-
-
-def finish_putting_aside(run: Run) -> None:
-    """Move what `put_aside` set out to move; after a crash, what is left of it."""
-    plan_path = run.folder / GOING_BACK
-    if not plan_path.exists():
-        return
-    plan = read_json(plan_path)
-    into = run.folder / "rounds" / plan["into"]
-    into.mkdir(parents=True, exist_ok=True)
-    for stage in plan["stages"]:
-        for name in (stage, f"{stage}.part"):
-            if (run.folder / name).exists():
-                (run.folder / name).rename(into / name)
-    plan_path.unlink()
 
 
 def evidence_digest(run: Run, gate: str, folder: Path | None = None) -> str:

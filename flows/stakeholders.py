@@ -22,10 +22,10 @@ who is not named there does not sit.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from prefect_ratify.names import name_key
 from prefect_ratify.records import Record, digest
 from prefect_ratify.scenarios.located_yaml import Located, load_yaml
 from prefect_ratify.scenarios.pluralism.jury_records import Juror
@@ -39,16 +39,10 @@ GATES: dict[str, tuple[str, ...]] = {
 }
 BACK_TO = {"draft": "refine", "policy": "refine", "data": "generate", "release": "generate"}
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
-
-
 # What juries that are tried are called (`scenarios.pluralism.jury.compositions`): a juror would be taken for one.
 _COMPOSITION = re.compile(r"^(as seated|each once|without .*|.* alone)$", re.IGNORECASE)
 LONGEST_WAIT = 500 * _UNITS["week"]
-
-
-def name_key(name: str) -> str:
-    """What two spellings of one name have in common, whatever their case and their accents' encoding."""
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+MOST = 1_000_000  # seats, and what a clause weighs
 
 
 class Person(Record):
@@ -253,6 +247,6 @@ def _power(node: Located) -> float:
 
 
 def _amount(node: Located) -> float:
-    if node.amount() < 0:
-        raise node.error("this must not be less than 0")
+    if not 0 <= node.amount() <= MOST:
+        raise node.error(f"this must be from 0 to {MOST:,}")
     return node.amount()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_ratify.errors import InputError, RatifyError
-from prefect_ratify.flows.variants import DRAFT, FORMER, Versions, asked, load_versions, with_clauses
+from prefect_ratify.flows.versions import DRAFT, FORMER, Versions, asked, load_versions, with_clauses
 from prefect_ratify.policy import clause_lines, load_policy, parse_policy, read_text, render_clause
 from prefect_ratify.records import Clause, digest
 from prefect_ratify.store import write_text

@@ -32,13 +32,13 @@ from prefect_ratify.progress import say
 from prefect_ratify.records import Record, Response, Scenario, Verdict
 from prefect_ratify.scenarios.calibration import Calibration, load_calibration
 from prefect_ratify.scenarios.comparing import Comparison, Difference
-from prefect_ratify.scenarios.judging import EXPECTATION, judge_expectations
 from prefect_ratify.scenarios.located_yaml import load_yaml
 from prefect_ratify.scenarios.planning import plan
 from prefect_ratify.scenarios.precedents import load_precedents
 from prefect_ratify.scenarios.rules import parse_rules
 from prefect_ratify.scenarios.running import Evaluation, evaluate
 from prefect_ratify.scenarios.suite import Suite, load_suite
+from prefect_ratify.scenarios.yardstick import EXPECTATION, judge_expectations
 from prefect_ratify.store import read_record, write_record
 
 RESULTS = "results.json"

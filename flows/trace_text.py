@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import wrap
 
+from prefect_ratify.decisions import LedgerEntry
 from prefect_ratify.errors import one_line
 from prefect_ratify.finetune.origins import WRITTEN
 from prefect_ratify.finetune.row_search import ClauseRows
 from prefect_ratify.flows.lineage import reasons, wording
 from prefect_ratify.flows.pages import SIGNS, day, gap, gap_reach, percent, reach
 from prefect_ratify.flows.tracing import ClauseTrace, ClauseWay, GateSaid, RowTrace
-from prefect_ratify.records import Demonstration, JudgedCompletion, LedgerEntry, Message, PreferencePair, Provenance
+from prefect_ratify.records import Message
 from prefect_ratify.scenarios.comparing import Difference, Rate
+from prefect_ratify.training_rows import Demonstration, JudgedCompletion, PreferencePair, Provenance
 
 LONGEST = 100_000
 KINDS = {

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from prefect_ratify.clause_changes import ClauseChange
+from prefect_ratify.decisions import Decision, LedgerEntry
 from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED
 from prefect_ratify.finetune.origins import origin
@@ -31,20 +33,12 @@ from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run, evidence_digest
 from prefect_ratify.flows.stakeholders import GATES
+from prefect_ratify.flows.train import JUDGED, OWN_PAIRS
 from prefect_ratify.flows.voting import standing, votes_on
-from prefect_ratify.records import (
-    Clause,
-    ClauseChange,
-    Decision,
-    LedgerEntry,
-    Policy,
-    Record,
-    Scenario,
-    TrainingPrompt,
-    digest,
-)
+from prefect_ratify.records import Clause, Policy, Record, Scenario, digest
 from prefect_ratify.scenarios.comparing import Difference, Rate
 from prefect_ratify.store import read_record, read_records
+from prefect_ratify.training_rows import TrainingPrompt
 
 FEWEST_DIGITS = 4
 SHOWN_IDS = 4  # of those that begin alike
@@ -138,10 +132,14 @@ def _one_row(run: Run, beginning: str) -> FoundId:
 
 
 def _row_folders(run: Run) -> list[Path]:
-    """Where a run's rows are: those of the generate stage, then pairs that the training made of its own model."""
+    """Where a run's rows are: those of the generate stage, then what the training made of its own model's answers.
+
+    (What GRPO is given are prompts, not rows: nobody has written an answer to them.)
+    """
     made = [run.stage_folder("generate") / name for name in (SUPERVISED, PREFERENCES)]
-    trained = sorted({path.parent for path in run.stage_folder("train").rglob("shard-*.parquet")})
-    return [folder for folder in (*made, *trained) if folder.is_dir()]
+    train = run.stage_folder("train")
+    own = [train / JUDGED, *sorted((train / OWN_PAIRS).glob("*"))]
+    return [folder for folder in (*made, *own) if folder.is_dir()]
 
 
 def _row_trace(run: Run, final: Policy, found: FoundId) -> RowTrace:

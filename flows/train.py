@@ -9,22 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect_ratify.errors import RatifyError
-from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, count_rows, row_files, shard_name, write_rows
+from prefect_ratify.errors import UNWRITABLE, RatifyError, one_line
+from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, row_files, rows_in, shard_name, write_rows
 from prefect_ratify.finetune.rewards import reward_row, write_reward_rows
 from prefect_ratify.finetune.training import StageSummary, Weights, stage_summary, train_stage, write_model
 from prefect_ratify.finetune.training_defaults import Stage
 from prefect_ratify.finetune.training_plan import count_parameters
 from prefect_ratify.flows.on_policy import on_policy_judged, on_policy_pairs
 from prefect_ratify.flows.run_folder import Run
+from prefect_ratify.flows.training_curves import title_of
 from prefect_ratify.local_models import LocalModel, checkpoint_digest
 from prefect_ratify.progress import say
-from prefect_ratify.records import JudgedCompletion, PreferencePair, TrainingPrompt
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.store import write_json
+from prefect_ratify.training_rows import JudgedCompletion, PreferencePair, TrainingPrompt
 
 PROMPTS = "prompts.jsonl"  # of the data stage
 OWN_PAIRS = "preferences"  # of this stage: a folder for each round
+JUDGED = "judged"  # the same of KTO's rows
+REWARDED = "prompts"  # the same of what GRPO is given
 OWN_MODELS = "own-models"  # that answers are sampled from; removed at the end
 DONE = "training.json"
 
@@ -56,11 +59,26 @@ def train(run: Run, folder: Path) -> None:
     Collapsed where a model in training falls apart, RatifyError where there is nothing to train on.
     """
     if not (folder / DONE).exists():
-        _train(run, folder)
+        try:
+            _train(run, folder)
+        except Exception as error:
+            if not _is_of_the_disk(error):
+                raise
+            advice = "make room, and run the same command again: what is trained is not trained again"
+            raise RatifyError(
+                f"{folder}: training cannot write its files ({one_line(str(error))}); {advice}"
+            ) from error
     shutil.rmtree(folder / OWN_MODELS, ignore_errors=True)
     for trained in folder.glob("*/trained"):
         if not (trained / "adapter_config.json").exists():
             shutil.rmtree(trained)  # a whole model on the way to the last one
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether a file could not be written; safetensors has a class of its own for that."""
+    from safetensors import SafetensorError
+
+    return isinstance(error, SafetensorError) or (isinstance(error, OSError) and error.errno in UNWRITABLE)
 
 
 def tuned_model(run: Run) -> LocalModel:
@@ -69,33 +87,50 @@ def tuned_model(run: Run) -> LocalModel:
     return LocalModel("finetuned", folder, checkpoint_digest(folder))
 
 
+def rows_of(run: Run, step: str) -> Path:
+    """The folder of the rows that a finished step was trained on."""
+    data, train = run.stage_folder("generate"), run.stage_folder("train")
+    folders = {"sft": data / SUPERVISED, "dpo": data / PREFERENCES, "kto": train / JUDGED, "grpo": train / REWARDED}
+    return folders.get(step) or train / OWN_PAIRS / f"round-{step.rpartition('-')[2]}"
+
+
 def _train(run: Run, folder: Path) -> None:
     student, plan = run.student(), run.training
-    at, done = Training(run, folder, Weights(student.folder)), dict[str, StageSummary]()
+    at, done, left_out = Training(run, folder, Weights(student.folder)), dict[str, StageSummary](), dict[str, int]()
     for name, stage, make_rows in _steps(run):
         files = make_rows(at)
-        if files:
-            trained = train_stage(
-                stage,
-                at.weights,
-                files,
-                folder / name,
-                plan,
-                run.seed("train"),
-                prompts=_prompts(run),
-                before=_answers_before(run),
-            )
-            at, done[name] = Training(run, folder, trained), stage_summary(folder / name)
+        rows, fewest = sum(map(rows_in, files)), _fewest(run, stage)
+        if rows < fewest:
+            say(f"  left out: {title_of(name)}: {rows} rows, at least {fewest} are needed")
+            left_out[name] = rows
+            continue
+        trained = train_stage(
+            stage,
+            at.weights,
+            files,
+            folder / name,
+            plan,
+            run.seed("train"),
+            prompts=_prompts(run),
+            before=_answers_before(run),
+        )
+        at, done[name] = Training(run, folder, trained), stage_summary(folder / name)
     if not done:
         raise RatifyError("nothing was trained, for want of rows: make more of them, or change the stages")
     write_model(at.weights, folder / "model", student.name)
-    pairs = [count_rows(path) for path in sorted((folder / OWN_PAIRS).glob("*"))]
+    dpo = [summary for summary in done.values() if summary.stage == "dpo"]
     account = {
         "steps": {name: summary.model_dump(mode="json") for name, summary in done.items()},
-        "pairs": sum(pairs) or count_rows(run.stage_folder("generate") / PREFERENCES),
-        "preference_training": any(summary.stage == "dpo" for summary in done.values()),
+        "left_out": left_out,
+        "pairs": sum(summary.rows for summary in dpo),
+        "preference_training": bool(dpo),
     }
     write_json(folder / DONE, account)
+
+
+def _fewest(run: Run, stage: Stage) -> int:
+    """How many rows a stage needs."""
+    return run.settings.fewest_pairs if stage in ("dpo", "kto") else 1
 
 
 def _steps(run: Run) -> list[tuple[str, Stage, MakeRows]]:
@@ -125,27 +160,26 @@ def _demonstrations(at: Training) -> list[Path]:
 
 
 def _pairs(at: Training) -> list[Path]:
-    """The data stage's pairs."""
-    return _if_enough(at.run, at.run.stage_folder("generate") / PREFERENCES, "preference training")
+    return row_files(at.run.stage_folder("generate") / PREFERENCES)
 
 
 def _own_pairs(at: Training, number: int) -> list[Path]:
     """Pairs of the model's own answers as it is now."""
     folder = at.folder / OWN_PAIRS / f"round-{number}"
     _once(folder, lambda: on_policy_pairs(at.run, at.own_model(f"round-{number}"), number))
-    return _if_enough(at.run, folder, f"preference training on own answers (round {number})")
+    return row_files(folder)
 
 
 def _judged(at: Training) -> list[Path]:
     """The model's own answers as it is now, with whether each keeps its clauses."""
-    folder = at.folder / "judged"
-    _once(folder, lambda: on_policy_judged(at.run, at.own_model("judged"), 1))
-    return _if_enough(at.run, folder, "training on verdicts")
+    folder = at.folder / JUDGED
+    _once(folder, lambda: on_policy_judged(at.run, at.own_model(JUDGED), 1))
+    return row_files(folder)
 
 
 def _rewarded(at: Training) -> list[Path]:
     """The data stage's prompts with the checks that answers should meet."""
-    path = at.folder / "prompts" / shard_name(0)
+    path = at.folder / REWARDED / shard_name(0)
     if not path.exists() and not write_reward_rows(_reward_rows(at.run), path):
         raise RatifyError("grpo has nothing to reward: no scenario touches a clause that has a check")
     return [path]
@@ -169,11 +203,3 @@ def _once(folder: Path, make: Callable[[], Sequence[PreferencePair | JudgedCompl
     """Write rows that are not there yet."""
     if not folder.exists():
         write_rows(make(), folder / shard_name(0))
-
-
-def _if_enough(run: Run, folder: Path, what: str) -> list[Path]:
-    count, fewest = count_rows(folder), run.settings.fewest_pairs
-    if count < fewest:
-        say(f"  {what} left out: {count} rows, at least {fewest} are needed")
-        return []
-    return row_files(folder)

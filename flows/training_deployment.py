@@ -18,7 +18,8 @@ from prefect.states import Failed
 
 from prefect_ratify.errors import Collapsed, InputError, RatifyError, one_line
 from prefect_ratify.flows.gates import require_approval
-from prefect_ratify.flows.run_folder import Run, run_in, run_stage
+from prefect_ratify.flows.run_folder import Run, run_in
+from prefect_ratify.flows.stages import run_stage
 from prefect_ratify.flows.train import train
 from prefect_ratify.progress import say
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_ratify.finetune.training_defaults import Stage
-from prefect_ratify.finetune.training_plan import STAGES, TrainingPlan, count_parameters
+from prefect_ratify.finetune.training_plan import STAGES, TrainingPlan, count_parameters, unknown_module
 from prefect_ratify.finetune.trl_config import (
     LORA,
     machine_settings,
@@ -73,6 +73,8 @@ def require_trainable(path: Path, plan: TrainingPlan, student: Callable[[], Path
     for section, node in sections.items():
         if section != "grpo" or student is not None:
             _require_taken(section, node, _told(section, plan, parameters))
+    if student is not None and LORA in sections:
+        _require_modules(sections[LORA], student())
 
 
 def _told(section: str, plan: TrainingPlan, parameters: int) -> dict[str, Any]:
@@ -101,6 +103,13 @@ def _require_taken(section: str, node: Located, told: dict[str, Any]) -> None:
     except Exception as error:  # of whatever class the library has for it
         named = (item for key, item in node.mapping().items() if _names(str(error), key, item.value))
         raise next(named, node).error(f"{section}: {error}") from None
+
+
+def _require_modules(node: Located, student: Path) -> None:
+    targets = node.mapping().get("target_modules")
+    unknown = unknown_module(student, _plain(targets)) if targets and targets.value else ""
+    if targets and unknown:
+        raise targets.error(f"the student has no module {unknown!r}", "'all-linear' stands for all that LoRA can train")
 
 
 def _names(message: str, key: str, value: Any) -> bool:

@@ -14,9 +14,9 @@ from prefect_ratify.errors import one_line, readable
 from prefect_ratify.flows.project import Project, Settings
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.records import Outcome, Response, Scenario, Verdict
-from prefect_ratify.scenarios.judging import CHECK, NOBODY, Yardstick
 from prefect_ratify.scenarios.rules import Rule
 from prefect_ratify.scenarios.running import Condition
+from prefect_ratify.scenarios.yardstick import CHECK, NOBODY, Yardstick
 
 SAMPLING = Settings().sampling  # with that of `ratify run` and `ratify regress`, each finds the others' answers
 NO_ANSWER, NO_JUDGEMENT = "there is no response", "the judge gave no answer"  # how judging begins such reasons

@@ -9,7 +9,7 @@ from prefect_ratify.flows.pages import signed_points
 from prefect_ratify.flows.regressing import Bench
 from prefect_ratify.flows.regression_page import SPLITS
 from prefect_ratify.flows.regression_words import arrow
-from prefect_ratify.flows.variants import DRAFT, Tried, Versions
+from prefect_ratify.flows.variants import Tried
 from prefect_ratify.flows.variants_words import (
     cautions,
     next_steps,
@@ -20,6 +20,7 @@ from prefect_ratify.flows.variants_words import (
     undecided,
     wording,
 )
+from prefect_ratify.flows.versions import DRAFT, Versions
 from prefect_ratify.flows.word_difference import Piece
 from prefect_ratify.scenarios.comparing import ALL
 from prefect_ratify.scenarios.statistics import Interval

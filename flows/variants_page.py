@@ -19,7 +19,7 @@ from prefect_ratify.flows.pictures import ARROW_HEADS, Arrow, Dot, axis, lanes, 
 from prefect_ratify.flows.regressing import Bench
 from prefect_ratify.flows.regression_page import SPLITS
 from prefect_ratify.flows.regression_words import arrow, rows_of, verdicts_of
-from prefect_ratify.flows.variants import DRAFT, Best, Tried, Versions
+from prefect_ratify.flows.variants import Best, Tried
 from prefect_ratify.flows.variants_markdown import markdown as as_markdown
 from prefect_ratify.flows.variants_words import (
     cautions,
@@ -31,6 +31,7 @@ from prefect_ratify.flows.variants_words import (
     undecided,
     wording,
 )
+from prefect_ratify.flows.versions import DRAFT, Versions
 from prefect_ratify.flows.word_difference import Piece
 from prefect_ratify.records import Response, Verdict
 from prefect_ratify.scenarios.comparing import ALL, Difference, Rate

@@ -15,10 +15,10 @@ from prefect_ratify.errors import one_line, readable
 from prefect_ratify.flows.pages import gap, gap_reach, percent, reach
 from prefect_ratify.flows.regressing import Bench
 from prefect_ratify.flows.regression_page import SPLITS
-from prefect_ratify.flows.regression_text import STYLES
 from prefect_ratify.flows.regression_words import arrow
 from prefect_ratify.flows.taking import Taken
-from prefect_ratify.flows.variants import DRAFT, FORMER, Best, Tried, Versions
+from prefect_ratify.flows.terminal import STYLES, heading
+from prefect_ratify.flows.variants import Best, Tried
 from prefect_ratify.flows.variants_words import (
     cautions,
     next_steps,
@@ -29,6 +29,7 @@ from prefect_ratify.flows.variants_words import (
     undecided,
     wording,
 )
+from prefect_ratify.flows.versions import DRAFT, FORMER, Versions
 from prefect_ratify.flows.word_difference import Piece
 from prefect_ratify.scenarios.comparing import ALL
 
@@ -78,7 +79,7 @@ def _parts(versions: Versions, bench: Bench, tried: Tried) -> Iterator[Renderabl
     for best in tried.best:
         yield ""
         yield from _clause(best, versions, tried)
-    yield from _heading("Clauses that move together, from the draft")
+    yield from heading("Clauses that move together, from the draft")
     for name in tried.names[1:]:
         yield _line(f"{name}: {sums(tried, name)}")
         yield from (_indented(_text(told), 4) for told in pairs(tried, name))
@@ -92,7 +93,7 @@ def _parts(versions: Versions, bench: Bench, tried: Tried) -> Iterator[Renderabl
 def _next(folder: Path, versions: Versions, tried: Tried) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    yield from _heading("Next")
+    yield from heading("Next")
     for command, purpose in next_steps(folder, versions, tried):
         yield Text(readable(command), "bold", no_wrap=True, overflow="ignore")  # to be copied as one line
         yield _indented(_text(purpose), 4)
@@ -146,11 +147,6 @@ def _marked(pieces: Sequence[Piece]) -> Text:
         opens, closes, style = FRAMES.get(piece.tone, ("", "", ""))
         text.append(f"{opens}{readable(piece.text)}{closes}", style if piece.text.strip() else "")
     return text
-
-
-def _heading(text: str) -> Iterator[RenderableType]:
-    yield ""
-    yield _line(text, "bold underline")
 
 
 def _line(text: str, style: str = "") -> Text:

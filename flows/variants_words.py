@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from prefect_ratify.flows.regressing import Bench
-from prefect_ratify.flows.variants import DRAFT, Best, Together, Tried, Versions, asked, choices
+from prefect_ratify.flows.variants import Best, Together, Tried, choices
+from prefect_ratify.flows.versions import DRAFT, Versions, asked
 from prefect_ratify.flows.word_difference import Piece, word_difference
 from prefect_ratify.records import Clause
 from prefect_ratify.scenarios.comparing import ALL, Rate

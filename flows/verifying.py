@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prefect_ratify.decisions import LedgerEntry
 from prefect_ratify.errors import LedgerError
 from prefect_ratify.flows.ledger import check_head, head_of, read_chain
 from prefect_ratify.flows.run_folder import Run, evidence_digest
 from prefect_ratify.flows.stakeholders import GATES
-from prefect_ratify.records import LedgerEntry
 
 
 def verify(run: Run, head: str = "") -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from prefect_ratify.decisions import Decision, LedgerEntry
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.run_folder import Run, evidence_digest
 from prefect_ratify.flows.stakeholders import GATES, GateRule, Person
-from prefect_ratify.records import Decision, LedgerEntry
 
 FORWARD = "draft"  # the gate before refinement, which heeds what is asked there
 

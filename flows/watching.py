@@ -19,8 +19,8 @@ from prefect_ratify.policy_modules.judge import judges_named
 from prefect_ratify.policy_modules.models import open_model
 from prefect_ratify.policy_modules.responder import preamble
 from prefect_ratify.records import Outcome, Response, Scenario, Verdict
-from prefect_ratify.scenarios.judging import JudgeModel
 from prefect_ratify.scenarios.running import Condition, evaluate
+from prefect_ratify.scenarios.yardstick import JudgeModel
 
 WATCHED = ("policy.md", "scenarios.yaml", "precedents.jsonl")
 FIRST_SHARDS = (2, 6)  # scenarios: few at first, since a model in process ends a small batch sooner

@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from prefect_ratify.budget import Payment
+from prefect_ratify.clause_changes import ClauseChange, Failure, Refusal
 from prefect_ratify.policy_modules.credit import Array, best_choice, effects, shares
 from prefect_ratify.policy_modules.refiner import Candidate, Follow, Search, SearchTask, change_of, cut_short, outcomes
 from prefect_ratify.policy_modules.rewording import Parts, Proposal, Proposer, Task, assembled
-from prefect_ratify.records import ClauseChange, Failure, Policy, Refusal, Scenario
+from prefect_ratify.records import Policy, Scenario
 
 ATTEMPTS = 8  # at rewording one form of a clause
 REWORDED = 0.7  # the chance that the clause which fails most is reworded in a trial; others in proportion

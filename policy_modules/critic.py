@@ -12,12 +12,14 @@ from functools import cached_property
 
 from prefect_ratify.call_store import Asking
 from prefect_ratify.language_models import LanguageModel
+from prefect_ratify.policy_modules.gathering import Gathered
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.policy_modules.models import Prompt
 from prefect_ratify.policy_modules.responder import definitions_text
 from prefect_ratify.policy_modules.rulings_text import rulings_text
-from prefect_ratify.records import Clause, Critique, Definition, Revision, Sampling, Scenario, digest
+from prefect_ratify.records import Clause, Definition, Sampling, Scenario, digest
 from prefect_ratify.scenarios.precedents import Cases, Ruling, case_text
+from prefect_ratify.training_rows import Critique, Revision
 
 SAMPLING = Sampling(temperature=0.7, max_tokens=600)
 CALLS_A_ROUND = 2
@@ -42,6 +44,7 @@ class ModelCritic:
         self.model = model
         self._asked = "\n".join(asked) or "nothing"
         self._cases = (cases or Cases()).only("develop")
+        self._embedded = Gathered(self._cases.prepare)
         self._definitions = definitions_text(definitions) or "none"
 
     async def critique(self, scenario: Scenario, text: str, clause: Clause, asking: Asking) -> Critique | str:
@@ -102,6 +105,9 @@ class ModelCritic:
 
     async def _rulings(self, scenario: Scenario, text: str, clause: Clause) -> Sequence[Ruling]:
         about = clause.draft_id, case_text(scenario.query, text)
+        if not self._cases.can_tell([about]):
+            await self._embedded(about)
         if self._cases.can_tell([about]):
             return self._cases.nearest(*about)
-        return await asyncio.to_thread(self._cases.nearest, *about)  # it asks a model: others go on meanwhile
+        # The rulings themselves have no vectors yet: it asks a model, and others go on meanwhile.
+        return await asyncio.to_thread(self._cases.nearest, *about)

@@ -23,7 +23,8 @@ from prefect_ratify.call_store import Asking
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy_modules.judge import conversation
 from prefect_ratify.policy_modules.pairwise import SAMPLING, Choice, choice_of, settled, word_of
-from prefect_ratify.records import Call, Clause, ClauseVote, Completion, Message, Scenario, digest
+from prefect_ratify.records import Call, Clause, Completion, Message, Scenario, digest
+from prefect_ratify.training_rows import ClauseVote
 
 LETTERS: Mapping[str, Choice] = {"a": "first", "b": "second"}
 TOP_LOGPROBS = 5  # the most that every endpoint gives; the letters are nearly always among them

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect_ratify.budget import Payment
+from prefect_ratify.clause_changes import ClauseChange, Failure, Refusal
 from prefect_ratify.policy_modules.refiner import (
     Candidate,
     Follow,
@@ -29,7 +30,7 @@ from prefect_ratify.policy_modules.refiner import (
     share_upheld,
 )
 from prefect_ratify.policy_modules.rewording import Parts, Proposal, Proposer, Task, assembled
-from prefect_ratify.records import Clause, ClauseChange, Failure, Policy, Refusal, Scenario, Verdict, digest
+from prefect_ratify.records import Clause, Policy, Scenario, Verdict, digest
 
 ATTEMPTS = 8  # at a form of a clause, before others have their turn for good
 SURE = 0.05  # one-sided: a clause that is lost with less than this chance of noise is lost

@@ -13,8 +13,8 @@ from prefect_ratify.policy_modules import judgement_text
 from prefect_ratify.policy_modules.models import Prompt
 from prefect_ratify.policy_modules.rulings_text import rulings_text
 from prefect_ratify.records import Call, Sampling, Scenario, canonical, digest
-from prefect_ratify.scenarios.judging import Case, JudgeModel
 from prefect_ratify.scenarios.precedents import Ruling
+from prefect_ratify.scenarios.yardstick import Case, JudgeModel
 
 SAMPLING = Sampling(temperature=0.0, max_tokens=400)
 SCHEMA = canonical(  # without bounds of the number, which not every provider takes

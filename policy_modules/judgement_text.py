@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from prefect_ratify.errors import one_line
 from prefect_ratify.records import Outcome
-from prefect_ratify.scenarios.judging import Judgement
+from prefect_ratify.scenarios.yardstick import Judgement
 
 NAMES = ("verdict", "confidence", "reason")
 OUTCOMES: dict[str, Outcome] = {

@@ -16,8 +16,8 @@ from prefect_ratify.policy_modules.judge import SAMPLING, SCHEMA, conversation
 from prefect_ratify.policy_modules.models import Prompt
 from prefect_ratify.policy_modules.rulings_text import rulings_text
 from prefect_ratify.records import Call, digest
-from prefect_ratify.scenarios.judging import Case, JudgeModel
 from prefect_ratify.scenarios.precedents import Ruling
+from prefect_ratify.scenarios.yardstick import Case, JudgeModel
 
 TOLD = """
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from prefect_ratify.budget import Payment
 from prefect_ratify.call_store import NOT_RUN
+from prefect_ratify.clause_changes import ClauseChange, Failure, Refusal
 from prefect_ratify.policy_modules.rewording import Parts, Proposal, Proposer
-from prefect_ratify.records import ClauseChange, Failure, Policy, Refusal, Response, Scenario, Verdict, digest
+from prefect_ratify.records import Policy, Response, Scenario, Verdict, digest
 
 Followed = tuple[list[Response], list[Verdict]]
 Follow = Callable[[Policy, Sequence[Scenario]], Followed]

@@ -13,23 +13,14 @@ from dataclasses import dataclass
 
 from prefect_ratify.budget import Spending
 from prefect_ratify.call_store import CallStore
+from prefect_ratify.clause_changes import ClauseChange, Failure, Refusal
 from prefect_ratify.language_models import LanguageModel
 from prefect_ratify.policy import polarity_of
 from prefect_ratify.policy_modules.answer_fields import cleaned, fields_of, is_none
 from prefect_ratify.policy_modules.guards import grams_of, why_refused
 from prefect_ratify.policy_modules.models import Prompt
 from prefect_ratify.policy_modules.rulings_text import rulings_text
-from prefect_ratify.records import (
-    Clause,
-    ClauseChange,
-    Failure,
-    Policy,
-    Refusal,
-    Sampling,
-    Scenario,
-    WorkedExample,
-    digest,
-)
+from prefect_ratify.records import Clause, Policy, Sampling, Scenario, WorkedExample, digest
 from prefect_ratify.scenarios.precedents import Ruling
 
 SAMPLING = Sampling(temperature=1.0, max_tokens=500)

@@ -13,8 +13,11 @@ RatifyError                 exit status 1: the run cannot go on, and says why
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
+
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES})  # an OSError's errno
 
 
 class RatifyError(Exception):

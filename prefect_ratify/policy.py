@@ -67,20 +67,16 @@ def load_policy(path: Path) -> Policy:
 
 def parse_policy(text: str, path: Path | str = "policy.md") -> Policy:
     """Parse a policy; InputError where it has no title, no clause, or the same id twice."""
-    title, section, wording = "", "context", ""
+    title, blocks = _titled(text)
+    wording = ""
     context: list[str] = []
     authors: tuple[str, ...] = ()
     definitions: list[Definition] = []
     clauses: list[Clause] = []
     contested: list[Clause] = []
     taken: set[str] = set()
-    for line, block in _blocks(text):
-        heading = re.match(r"^(#+)\s+(.*?)\s*#*$", block[0])
-        if heading and len(heading[1]) == 1 and not title:
-            title = heading[2]
-        elif heading:
-            section = heading[2].strip().lower()
-        elif section == "definitions":
+    for section, line, block in blocks:
+        if section == "definitions":
             definitions.append(_definition(block, path, line))
         elif section in ("clauses", "contested"):
             found = clauses if section == "clauses" else contested
@@ -137,14 +133,8 @@ def render_policy(policy: Policy) -> str:
 def clause_lines(text: str) -> dict[str, range]:
     """Where the clauses of a policy that parses stand: by id, the places of their lines, from 0."""
     found: dict[str, range] = {}
-    section = title = ""
-    for line, block in _blocks(text):
-        heading = re.match(r"^(#+)\s+(.*?)\s*#*$", block[0])
-        if heading and len(heading[1]) == 1 and not title:
-            title = heading[2]
-        elif heading:
-            section = heading[2].strip().lower()
-        elif section == "clauses":
+    for section, line, block in _titled(text)[1]:
+        if section == "clauses":
             clause = _clause(block, "policy.md", line, found)
             found[clause.id] = range(line - 1, line - 1 + len(_trim(block)))
     return found
@@ -191,6 +181,21 @@ def read_text(path: Path, advice: str = "`ratify init FOLDER` makes one") -> str
         raise InputError("the text is not UTF-8", "save the file as UTF-8", path=path, line=line) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", path=path) from None
+
+
+def _titled(text: str) -> tuple[str, list[tuple[str, int, list[str]]]]:
+    """The title, and each block that is no heading with its section (above all, the context) and line."""
+    title, section = "", "context"
+    found = []
+    for line, block in _blocks(text):
+        heading = re.match(r"^(#+)\s+(.*?)\s*#*$", block[0])
+        if heading and len(heading[1]) == 1 and not title:
+            title = heading[2]
+        elif heading:
+            section = heading[2].strip().lower()
+        else:
+            found.append((section, line, block))
+    return title, found
 
 
 def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:

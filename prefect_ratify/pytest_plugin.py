@@ -7,7 +7,6 @@ Every pytest run in an environment loads this module. So it imports nothing that
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -19,59 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from prefect_ratify.pytest_options import FILE, OPTIONS, dest
+
 if TYPE_CHECKING:
     from prefect_ratify.flows.testing import Results
     from prefect_ratify.flows.trials import Answers, Key, Trial, Wanted
     from prefect_ratify.records import Scenario
 
-FILE = "scenarios.yaml"
 KEYWORDS = ("and", "or", "not", "True", "False", "None")  # of -m
 FOLDER = "ratify_folder"  # where a session's results are, as xdist's workers are told
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = _count(text)
-    if not value:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "policy": {"metavar": "FILE", "help": f"test {FILE} files against this policy.md; without it, nothing happens"},
-    "model": {
-        "metavar": "MODEL",
-        "default": "embedded",
-        "help": "who answers, with the policy as prompt: embedded (the default), a checkpoint folder or a LiteLLM "
-        "name; or finetuned (finetuned@RUN), without it",
-    },
-    "judge": {"metavar": "MODEL", "default": "", "help": "the model that decides clauses that have no check"},
-    "against": {
-        "metavar": "WHAT",
-        "default": "",
-        "help": "fail only where a clause is upheld less often than under this: git:REVISION, a policy file, a model, "
-        "base, refined (refined@RUN) …, '… on MODEL'",
-    },
-    "samples": {"metavar": "N", "type": _positive, "default": 1, "help": "answers for each scenario (default: 1)"},
-    "split": {
-        "choices": ["develop", "held_out", "all"],
-        "default": "",
-        "help": "which scenarios (default: develop; with a finetuned model, held_out)",
-    },
-    "rule": {
-        "metavar": "TEXT",
-        "default": "",
-        "help": "with --against, what may not get worse (default: that of stakeholders.yaml)",
-    },
-    "max-calls": {"metavar": "N", "type": _count, "default": None, "help": "make at most so many calls; 0 makes none"},
-    "comparison": {"metavar": "FILE", "default": "", "help": "with --against, write the comparison as Markdown"},
-}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -83,15 +38,15 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> Generator[None, obje
     ours = parser.getgroup("ratify", "scenario files, tested against a policy (prefect-ratify)")
     for name, given in OPTIONS.items():
         option = f"--ratify-{name}" if f"--{name}" in taken else f"--{name}"
-        ours.addoption(option, dest=_dest(name), **given)
+        ours.addoption(option, dest=dest(name), **given)
     return result
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """With --policy, and only then, there is a plugin."""
-    if not config.getoption(_dest("policy"), None):
+    if not config.getoption(dest("policy"), None):
         return
-    options = {name: config.getoption(_dest(name)) for name in OPTIONS}
+    options = {name: config.getoption(dest(name)) for name in OPTIONS}
     for name in ("rule", "comparison"):
         if options[name] and not options["against"]:
             raise pytest.UsageError(f"--{name} needs something to compare with: add --against git:main, say")
@@ -223,7 +178,7 @@ class Ratify:
         return found
 
     def _known(self) -> Results | None:
-        if self.worker or not self.config.getoption(_dest("policy")):
+        if self.worker or not self.config.getoption(dest("policy")):
             return None
         from prefect_ratify.flows.testing import known_results
 
@@ -300,10 +255,6 @@ def _marked(item: ScenarioTest, session: Ratify) -> ScenarioTest:
     for name, kind in kinds.items():
         item.add_marker(session.mark(name, kind))
     return item
-
-
-def _dest(name: str) -> str:
-    return f"ratify_{name.replace('-', '_')}"
 
 
 def _from_here(path: Path) -> Path:

@@ -31,9 +31,9 @@ from prefect_ratify.scenarios.agreement import (
     p_better,
 )
 from prefect_ratify.scenarios.comparing import OUTCOMES
-from prefect_ratify.scenarios.judging import CHECK
 from prefect_ratify.scenarios.labels import Item, Ruled
 from prefect_ratify.scenarios.statistics import CONFIDENCE, Interval
+from prefect_ratify.scenarios.yardstick import CHECK
 
 LEVEL = 1 - CONFIDENCE + 1e-9  # what rounding makes of 1/20 is still 1/20
 RULED: tuple[Ruled, ...] = ("upheld", "violated", "not applicable")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from prefect_ratify.records import Record
 from prefect_ratify.scenarios.opinion_groups import NOBODY, Labels, Matrix
-from prefect_ratify.scenarios.statistics import CONFIDENCE
+from prefect_ratify.scenarios.statistics import wilson
 
 # consensus: more than half of every group agree. contested: more than half of one, less than half of
 # another, and their intervals lie apart. minority: at most half of every group. unclear: the rest,
@@ -118,7 +118,7 @@ def standing(groups: list[Support]) -> Standing:
 
 def _supports(counts: Tally) -> list[list[Support]]:
     """By statement, the support in each group."""
-    low, high = wilson(counts.agrees, counts.votes)
+    low, high = agreement(counts)
     return [
         [
             Support(
@@ -134,9 +134,8 @@ def _supports(counts: Tally) -> list[list[Support]]:
     ]
 
 
-def wilson(agrees: Counts, votes: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Wilson's interval (1927) of the share that agrees; from 0 to 1 where nobody has voted."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(agrees, np.maximum(votes, 1), alpha=1 - CONFIDENCE, method="wilson")
-    return np.where(votes > 0, np.maximum(low, 0.0), 0.0), np.where(votes > 0, np.minimum(high, 1.0), 1.0)
+def agreement(counts: Tally) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Wilson's 95 % interval of the share that agrees, `[groups, statements]`; 0 to 1 where nobody has voted."""
+    votes = np.maximum(counts.votes, 1)
+    low, high = wilson(counts.agrees / votes, votes)
+    return np.where(counts.votes > 0, low, 0.0), np.where(counts.votes > 0, high, 1.0)

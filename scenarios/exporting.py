@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from prefect_ratify.errors import InputError
 from prefect_ratify.records import Message, Policy, Scenario
-from prefect_ratify.scenarios.judging import EXPECTATION
 from prefect_ratify.scenarios.suite import Suite
+from prefect_ratify.scenarios.yardstick import EXPECTATION
 
 HEADER = "# An Inspect AI task, written by `ratify export inspect`."
 Part = Literal["develop", "held_out", "all"]

@@ -21,11 +21,12 @@ import numpy as np
 from prefect_ratify.call_store import CallStore
 from prefect_ratify.errors import RatifyError
 from prefect_ratify.records import Outcome, Policy, Record, Response, Scenario, Verdict, seed_from
-from prefect_ratify.scenarios.judging import NO_JUDGEMENT, Case, Yardstick, judge_cases
+from prefect_ratify.scenarios.judging import NO_JUDGEMENT, judge_cases
 from prefect_ratify.scenarios.labels import Label, items_of
 from prefect_ratify.scenarios.located_yaml import Located, load_yaml
 from prefect_ratify.scenarios.statistics import Interval, rate
 from prefect_ratify.scenarios.suite import Suite
+from prefect_ratify.scenarios.yardstick import Case, Yardstick
 
 SHIPPED = Path(__file__).with_name("hostile.yaml")
 PLACE = "{text}"  # where the response or query stands in an injection

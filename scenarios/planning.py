@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from prefect_ratify.budget import CHARACTERS_A_TOKEN, cost, tokens_in
 from prefect_ratify.call_store import CallStore, call_key
 from prefect_ratify.records import Call, Completion, Record, Response, Sampling, Scenario
-from prefect_ratify.scenarios.judging import Case, Judgement, Yardstick
 from prefect_ratify.scenarios.running import Condition, call_for, response_to, rows
+from prefect_ratify.scenarios.yardstick import Case, Judgement, Yardstick
 
 TOKENS_OF_A_JUDGEMENT = 60  # a verdict, a confidence and a sentence
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from prefect_ratify.errors import InputError
+from prefect_ratify.names import name_key
 from prefect_ratify.policy import read_text
 from prefect_ratify.records import Outcome, Precedent, Record, Response, Scenario, Split
 from prefect_ratify.scenarios.similarity import Embed, Similarity, by_vectors, by_words
@@ -145,7 +146,7 @@ def cases_from(precedents: Sequence[Precedent], scenarios: Iterable[Scenario], e
     for precedent in reversed(precedents):
         scenario = by_id.get(precedent.scenario_id)
         if scenario is not None:
-            key = (precedent.by, precedent.clause_id, precedent.scenario_id, _folded(precedent.response))
+            key = (name_key(precedent.by), precedent.clause_id, precedent.scenario_id, _folded(precedent.response))
             found = Ruling(split=scenario.split, query=scenario.query, **precedent.model_dump())
             standing.setdefault(key, found)
     return Cases(tuple(standing.values()), embed)

@@ -24,7 +24,8 @@ from prefect_ratify.records import (
     made,
     seed_from,
 )
-from prefect_ratify.scenarios.judging import CHECK, NO_JUDGEMENT, NOBODY, Yardstick, verdicts_on
+from prefect_ratify.scenarios.judging import NO_JUDGEMENT, verdicts_on
+from prefect_ratify.scenarios.yardstick import CHECK, NOBODY, Yardstick
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prefect_ratify.errors import readable
 from prefect_ratify.policy import plain
-from prefect_ratify.scenarios.consensus import tally, wilson
+from prefect_ratify.scenarios.consensus import agreement, tally
 from prefect_ratify.scenarios.opinion_groups import Matrix
 from prefect_ratify.scenarios.similarity import by_words, words
 from prefect_ratify.scenarios.votes import Votes
@@ -70,8 +70,7 @@ def _same(texts: list[str], matrix: Matrix) -> list[list[int]]:
 
 
 def _agreement(matrix: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    counts = tally(matrix, np.zeros(len(matrix), dtype=np.intp), 1)
-    return wilson(counts.agrees, counts.votes)
+    return agreement(tally(matrix, np.zeros(len(matrix), dtype=np.intp), 1))
 
 
 def _turns(text: str) -> tuple[str, ...]:

@@ -45,9 +45,9 @@ def rate(scores: Scores, level: float = CONFIDENCE) -> Interval:
     mean = float(kept.mean())
     error = _error(kept)
     if error == 0:
-        low, high = _wilson(mean, len(kept), _normal_quantile(level))
+        low, high = _wilson_of_one(mean, len(kept), _normal_quantile(level))
     else:
-        low, high = _wilson(mean, mean * (1 - mean) / error**2, _t_quantile(level, len(kept)))
+        low, high = _wilson_of_one(mean, mean * (1 - mean) / error**2, _t_quantile(level, len(kept)))
     return _interval(mean, low, high, len(kept))
 
 
@@ -134,6 +134,17 @@ def smallest_found(first: Scores, second: Scores, *, samples: int, tests: int = 
     return round(high, 3)
 
 
+def wilson(shares: Scores, counts: Scores, quantile: float | None = None) -> tuple[Scores, Scores]:
+    """Wilson's interval (1927) of shares of so many samples each; with the normal quantile of 95 % unless another.
+
+    statsmodels has it for the normal quantile alone.
+    """
+    per = (quantile or _normal_quantile(CONFIDENCE)) ** 2 / counts
+    middle = (shares + per / 2) / (1 + per)
+    reach = np.sqrt(shares * (1 - shares) * per + per**2 / 4) / (1 + per)
+    return np.maximum(middle - reach, 0.0), np.minimum(middle + reach, 1.0)
+
+
 def _paired(first: Scores, second: Scores) -> tuple[Scores, tuple[Scores, Scores]]:
     """The differences of the scenarios that are decided on both sides, and both sides of those."""
     both = ~np.isnan(first) & ~np.isnan(second)
@@ -168,18 +179,15 @@ def _normal_quantile(level: float) -> float:
     return float(ndtri(0.5 + level / 2))
 
 
-def _wilson(share: float, count: float, quantile: float) -> tuple[float, float]:
-    # statsmodels has it for the normal quantile alone.
-    per = quantile**2 / count
-    middle = (share + per / 2) / (1 + per)
-    reach = math.sqrt(share * (1 - share) * per + per**2 / 4) / (1 + per)
-    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+def _wilson_of_one(share: float, count: float, quantile: float) -> tuple[float, float]:
+    low, high = wilson(np.array(share), np.array(count), quantile)
+    return float(low), float(high)
 
 
 def _newcombe(first: Scores, second: Scores, quantile: float) -> tuple[float, float]:
     """Newcombe's interval (1998, method 10) where all scenarios differ by the same."""
     a, b = float(first.mean()), float(second.mean())
-    (a_low, a_high), (b_low, b_high) = _wilson(a, len(first), quantile), _wilson(b, len(second), quantile)
+    (a_low, a_high), (b_low, b_high) = _wilson_of_one(a, len(first), quantile), _wilson_of_one(b, len(second), quantile)
     gap = b - a
     low = gap - math.hypot(b - b_low, a_high - a)
     high = gap + math.hypot(b_high - b, a - a_low)

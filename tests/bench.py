@@ -79,7 +79,8 @@ def generation_speed_with_policy() -> tuple[str, str, str, str, str]:
 
 def judging_speed() -> tuple[str, str, str, str, str]:
     """Verdicts a second by checks, against the number that one run of the demo needs."""
-    from prefect_ratify.scenarios.judging import Yardstick, judge
+    from prefect_ratify.scenarios.judging import judge
+    from prefect_ratify.scenarios.yardstick import Yardstick
 
     policy, suite = _shipped()
     checks = {key: guide.check for key, guide in suite.guides.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from prefect_ratify.records import Demonstration, Message, Policy, Provenance, Scenario, digest
+from prefect_ratify.records import Message, Policy, Scenario, digest
+from prefect_ratify.training_rows import Demonstration, Provenance
 
 
 def demonstration(scenario: Scenario, text: str, policy: Policy, model: str, method: str, seed: int) -> Demonstration:

@@ -33,8 +33,8 @@ from prefect_ratify.policy_modules.models import RemoteModel
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion, Message, Response, Sampling, Scenario, Verdict, digest
 from prefect_ratify.scenarios.checks import Check, Finding
-from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.running import Condition, Evaluation, Heard, evaluate
+from prefect_ratify.scenarios.yardstick import Yardstick
 from tests.fake_models import FakeModel
 
 ROWS = 1500

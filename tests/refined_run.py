@@ -15,10 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prefect_ratify import call_store
 from prefect_ratify.flows.project import Models, Settings
 from prefect_ratify.flows.prototype import prototype
 from prefect_ratify.flows.refine import refine
-from prefect_ratify.flows.run_folder import Run, open_run, run_stage
+from prefect_ratify.flows.run_folder import Run, open_run
+from prefect_ratify.flows.stages import run_stage
 from prefect_ratify.records import Sampling
 from tests.model_server import Messages
 
@@ -99,4 +101,5 @@ def refined(project: Path, url: str, calls: int, **settings_too: Any) -> Run:
 
 
 if __name__ == "__main__":
+    call_store.backoff = lambda attempt: 0.02  # tries come soon after each other
     refined(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -108,6 +108,7 @@ def test_rulings_on_the_same_response_and_clause_are_compared() -> None:
 
 
 def test_nobody_agrees_alone_and_one_clause_is_said_once() -> None:
+    assert agreements([label("Ada", "upheld"), label(" ADA", "upheld"), label("ada", "violated")]) == ()
     assert agreements([label("Ada", "upheld"), label("Ada", "violated")]) == ()
     assert agreements([]) == ()
     (unnamed,) = agreements([label("", "upheld"), label("", "violated"), label("", "upheld", "t")])

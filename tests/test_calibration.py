@@ -33,8 +33,8 @@ from prefect_ratify.scenarios.calibration import (
     load_calibration,
     people,
 )
-from prefect_ratify.scenarios.judging import CHECK
 from prefect_ratify.scenarios.labels import Item, Label, items_of, load_labels
+from prefect_ratify.scenarios.yardstick import CHECK
 from prefect_ratify.store import write_record
 from tests.model_server import Messages, ModelServer, model_server
 

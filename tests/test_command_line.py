@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -74,6 +75,34 @@ def test_help_imports_nothing_heavy() -> None:
     )
     answered = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert answered.stderr == "[]\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fill(options: argparse.Namespace) -> int:
+        return Path("/dev/full").write_text("x")
+
+    commands = argparse.ArgumentParser()
+    commands.set_defaults(command=fill)
+    monkeypatch.setattr("prefect_ratify.command_line.parser", lambda: commands)
+    assert main([]) == 1
+    assert capsys.readouterr().err == (
+        "ratify: No space left on device; once that is mended, the same command goes on\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_small_matrices_are_not_shared_out_among_threads() -> None:
+    """They would wait for each other by spinning: beside another busy process a search took fifty times as long."""
+    code = (
+        "import os, sys; from prefect_ratify.command_line import main; main(['init', sys.executable]); "
+        "import numpy as n; n.linalg.solve(n.eye(300), n.ones(300)); print(len(os.listdir('/proc/self/task')))"
+    )
+    own = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    counted = subprocess.run(
+        [sys.executable, "-c", code], env=own, capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert counted.stdout == "1\n", counted.stderr
 
 
 @pytest.mark.parametrize(

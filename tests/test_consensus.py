@@ -7,15 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_ratify.scenarios.consensus import Support, group_aware_consensus, opinions, standing, tally, wilson
+from prefect_ratify.scenarios.consensus import (
+    Support,
+    Tally,
+    agreement,
+    group_aware_consensus,
+    opinions,
+    standing,
+    tally,
+)
 
 NAN = np.nan
 VOTE = st.sampled_from([1.0, 0.0, -1.0, NAN])
 
 
 def support(agrees: int, votes: int) -> Support:
-    low, high = wilson(np.array([agrees]), np.array([votes]))
-    return Support(agrees=agrees, disagrees=votes - agrees, passes=0, low=float(low[0]), high=float(high[0]))
+    low, high = agreement(Tally(*np.array([[[agrees]], [[votes - agrees]], [[0]]])))
+    return Support(agrees=agrees, disagrees=votes - agrees, passes=0, low=float(low[0, 0]), high=float(high[0, 0]))
 
 
 def test_counts_and_consensus_worked_by_hand() -> None:
@@ -34,9 +42,9 @@ def test_counts_and_consensus_worked_by_hand() -> None:
 
 def test_wilson_s_interval_worked_by_hand() -> None:
     # 8 of 10: middle (0.8 + 3.8415/20) / (1 + 0.38415) = 0.71675, reach 0.22642 (z² = 3.8415)
-    low, high = wilson(np.array([8, 0]), np.array([10, 0]))
-    np.testing.assert_allclose(low, [0.4902, 0.0], atol=1e-4)
-    np.testing.assert_allclose(high, [0.9433, 1.0], atol=1e-4)
+    low, high = agreement(Tally(*np.array([[[8, 0]], [[1, 0]], [[1, 0]]])))
+    np.testing.assert_allclose(low, [[0.4902, 0.0]], atol=1e-4)
+    np.testing.assert_allclose(high, [[0.9433, 1.0]], atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,13 @@ from prefect_ratify.finetune.shards import RowPlace, Way
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.policy_modules.responder import preamble
-from prefect_ratify.records import Call, Completion, Message, Sampling, Scenario, TrainingPrompt, digest
+from prefect_ratify.records import Call, Completion, Message, Sampling, Scenario, digest
 from prefect_ratify.scenarios.checks import parse_check
-from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.suite import ClauseGuide, Suite
+from prefect_ratify.scenarios.yardstick import Yardstick
+from prefect_ratify.training_rows import TrainingPrompt
 from tests.data_run import fields, role_of
 from tests.fake_models import FakeModel
 

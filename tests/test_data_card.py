@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from prefect_ratify.decisions import LedgerEntry
 from prefect_ratify.embedded import file_digest
 from prefect_ratify.finetune.counts import DataCounts, counted
 from prefect_ratify.finetune.data_card import data_card, size_category
@@ -16,7 +17,6 @@ from prefect_ratify.finetune.origins import origin
 from prefect_ratify.finetune.variations import VariationCounts
 from prefect_ratify.flows.data_picture import rows_picture
 from prefect_ratify.policy import parse_policy
-from prefect_ratify.records import LedgerEntry
 from tests.test_tracing import pair, provenance, retained, revised
 
 POLICY = parse_policy("# T: *a* <b>\n\n## Clauses\n- [kind] Be kind.\n- [ask-when] Ask since when.\n")

@@ -20,11 +20,9 @@ from prefect_ratify.policy import parse_policy
 from prefect_ratify.records import (
     Call,
     Completion,
-    Demonstration,
     Message,
     Outcome,
     Policy,
-    PreferencePair,
     Response,
     Scenario,
     Split,
@@ -35,6 +33,7 @@ from prefect_ratify.records import (
 from prefect_ratify.scenarios.checks import Check, parse_check
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.suite import ClauseGuide, Suite
+from prefect_ratify.training_rows import Demonstration, PreferencePair
 from tests.fake_models import FakeModel
 from tests.fake_rows import demonstration
 

@@ -23,11 +23,11 @@ from prefect_ratify.policy_modules import embedding
 from prefect_ratify.policy_modules.embedding import BATCH, LONGEST, open_embedder, require_embedder
 from prefect_ratify.policy_modules.judge import judge_with
 from prefect_ratify.records import Call, Message, Outcome, Precedent, Sampling, Scenario
-from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.planning import Plan, plan
 from prefect_ratify.scenarios.precedents import case_text, cases_from
 from prefect_ratify.scenarios.running import Condition, Evaluation, evaluate, run
 from prefect_ratify.scenarios.similarity import Embed
+from prefect_ratify.scenarios.yardstick import Yardstick
 from tests.fake_models import FakeModel
 
 NAME = "hosted_vllm/scripted"

@@ -34,9 +34,10 @@ from prefect_ratify.scenarios.checks import parse_check
 from prefect_ratify.scenarios.exporting import Part, inspect_task
 from prefect_ratify.scenarios.importing import import_from
 from prefect_ratify.scenarios.inspect_log import raw_samples, unpacked
-from prefect_ratify.scenarios.judging import Yardstick, judge, judge_expectations
+from prefect_ratify.scenarios.judging import judge
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.suite import ClauseGuide, Suite, load_suite
+from prefect_ratify.scenarios.yardstick import Yardstick, judge_expectations
 from tests.calls_bench.measuring import NotInstalled, install_inspect_ai
 from tests.model_server import Messages, model_server
 

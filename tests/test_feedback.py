@@ -25,7 +25,8 @@ from prefect_ratify.policy_modules.feedback import (
 )
 from prefect_ratify.policy_modules.signatures import FENCE
 from prefect_ratify.progress import Meter
-from prefect_ratify.records import Call, ClauseVote, Completion, Message, Scenario
+from prefect_ratify.records import Call, Completion, Message, Scenario
+from prefect_ratify.training_rows import ClauseVote
 from tests.fake_models import FakeModel
 
 POLICY = parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n- [ask] Ask how long.\n- [short] Stay short.\n")

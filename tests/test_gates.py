@@ -25,7 +25,8 @@ from prefect_ratify.flows.answering import answer_gate, waiting_gate, waiting_ga
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.project import Settings, load_project
 from prefect_ratify.flows.refine import refined_policy
-from prefect_ratify.flows.run_folder import STAGES, WAITING, latest_run, open_run, run_in
+from prefect_ratify.flows.run_folder import WAITING, latest_run, open_run, run_in
+from prefect_ratify.flows.stages import STAGES
 from prefect_ratify.policy_modules.proposing import ProposedClause
 from prefect_ratify.store import read_records, write_json
 from tests.gate_server import Case, Phone, Server, until

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_ratify.errors import LeakError, ShortOfRows
+from prefect_ratify.errors import InputError, LeakError, ShortOfRows
 from prefect_ratify.finetune import rows as making_rows
 from prefect_ratify.finetune.counts import DataCounts
-from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, demonstrations, stream_rows
+from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, demonstrations, row_files, stream_rows
+from prefect_ratify.finetune.row_search import ids_beginning
 from prefect_ratify.finetune.shards import (
     BLOCK,
     DONE,
@@ -37,9 +38,11 @@ from prefect_ratify.finetune.shards import (
 )
 from prefect_ratify.flows.run_folder import Run
 from prefect_ratify.local_models import LocalModel
-from prefect_ratify.records import Call, Completion, Demonstration, Message, Scenario, TrainingPrompt
+from prefect_ratify.records import Call, Completion, Message, Policy, Scenario
 from prefect_ratify.store import read_record, write_record
+from prefect_ratify.training_rows import Demonstration, TrainingPrompt
 from tests.data_run import answering, begin, fields, files, make, role_of, topic, write_project
+from tests.fake_rows import demonstration
 from tests.model_server import Fault, Messages, ModelServer, model_server
 
 Serve = Callable[[Callable[[Messages], str]], ModelServer]
@@ -163,6 +166,22 @@ def test_a_shard_is_made_when_its_counts_are_there_and_undone_where_rows_got_no_
     assert missing(tmp_path) == [0]
     undo_unanswered(tmp_path)
     assert missing(tmp_path) == [0, 2]
+
+
+def test_a_shard_whose_files_are_gone_or_damaged_is_made_again_and_is_read_in_no_other_way(tmp_path: Path) -> None:
+    write_record(tmp_path / PLAN, plan(4, 0, 1, ("revise",), 0, 2))
+    scenario = Scenario(id="s", messages=(Message(role="user", content="Hi"),), clause_ids=("a",), split="develop")
+    row = demonstration(scenario, "Hello.", Policy(title="T", clauses=()), "m", "revise", 0)
+    for number in (0, 1):
+        write_shard(tmp_path, number, [row], [], DataCounts(asked=2, demonstrations=1))
+    assert missing(tmp_path) == []
+    first, second = row_files(tmp_path / SUPERVISED)
+    first.unlink()
+    assert missing(tmp_path) == [0]
+    second.write_bytes(second.read_bytes()[:-9])
+    assert missing(tmp_path) == [0, 1]
+    with pytest.raises(InputError, match=r"shard-00001.parquet: these rows cannot be read \(.*ratify run --fresh$"):
+        list(ids_beginning([tmp_path / SUPERVISED], "a"))
 
 
 # the stage

@@ -25,6 +25,7 @@ import yaml
 
 from prefect_ratify import embedded
 from prefect_ratify.command_line import main
+from prefect_ratify.decisions import LedgerEntry
 from prefect_ratify.errors import InputError, NotApproved
 from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, count_rows, shard_name, write_rows
 from prefect_ratify.finetune.gguf_file import write_gguf
@@ -42,11 +43,13 @@ from prefect_ratify.flows.model_card import model_card
 from prefect_ratify.flows.path import require_approvals
 from prefect_ratify.flows.project import Models, Settings
 from prefect_ratify.flows.prototype import prototype
-from prefect_ratify.flows.run_folder import Run, evidence_digest, open_run, run_stage
+from prefect_ratify.flows.run_folder import Run, evidence_digest, open_run
+from prefect_ratify.flows.stages import run_stage
 from prefect_ratify.flows.train import tuned_model
 from prefect_ratify.flows.training_curves import training_steps
-from prefect_ratify.records import Demonstration, LedgerEntry, Message, PreferencePair, Provenance, Response, Sampling
+from prefect_ratify.records import Message, Response, Sampling
 from prefect_ratify.store import read_json, read_records, write_json, write_record
+from prefect_ratify.training_rows import Demonstration, PreferencePair, Provenance
 from tests.gate_server import until
 
 pytestmark = pytest.mark.model

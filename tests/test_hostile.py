@@ -32,9 +32,9 @@ from prefect_ratify.scenarios.hostile import (
     spread,
     worst,
 )
-from prefect_ratify.scenarios.judging import Case, Yardstick
 from prefect_ratify.scenarios.labels import Label
 from prefect_ratify.scenarios.statistics import rate
+from prefect_ratify.scenarios.yardstick import Case, Yardstick
 from tests.model_server import Fault, Messages, ModelServer, model_server
 
 Serve = Callable[..., ModelServer]

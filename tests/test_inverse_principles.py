@@ -23,13 +23,14 @@ from prefect_ratify.flows.importing_preferences import hold_against, import_pref
 from prefect_ratify.flows.inverting import Inverting, Weighed, find, plan, read_data
 from prefect_ratify.policy import load_policy, parse_policy
 from prefect_ratify.policy_modules.principles import distinct, propose, read_votes, vote
-from prefect_ratify.records import Call, Completion, Message, PreferencePair, Provenance
+from prefect_ratify.records import Call, Completion, Message
 from prefect_ratify.scenarios.explaining import agreement, explained, ranked, together
 from prefect_ratify.scenarios.imported import Candidate
 from prefect_ratify.scenarios.preference_pairs import Pair, halves, load_pairs
 from prefect_ratify.scenarios.statistics import Scores
 from prefect_ratify.scenarios.suite import load_suite
 from prefect_ratify.store import read_records
+from prefect_ratify.training_rows import PreferencePair, Provenance
 from tests.model_server import Fault, Messages, ModelServer, model_server
 
 PLANTED = "The response should end with a question."

@@ -18,7 +18,7 @@ from prefect_ratify.policy_modules.judgement_text import OUTCOMES, read
 from prefect_ratify.policy_modules.signatures import defused
 from prefect_ratify.records import Outcome
 from prefect_ratify.scenarios.hostile import Injection, load_injections
-from prefect_ratify.scenarios.judging import Judgement
+from prefect_ratify.scenarios.yardstick import Judgement
 
 REASON = "It says “How urgent is it?”, which the clause asks for."
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_ratify.arguments import parser
 from prefect_ratify.budget import Budget, Spending
 from prefect_ratify.call_store import CallStore, call_key
-from prefect_ratify.command_line import _settings
+from prefect_ratify.command_line import parser
+from prefect_ratify.commands.arguments import settings_of
 from prefect_ratify.errors import InputError
 from prefect_ratify.event_loop import run as run_async
 from prefect_ratify.flows.project import Settings, load_project
@@ -31,10 +31,11 @@ from prefect_ratify.policy_modules.models import RemoteModel
 from prefect_ratify.policy_modules.signatures import FENCE, defused, fenced
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion, Message, Outcome, Precedent, Response, Sampling, Scenario, Verdict
-from prefect_ratify.scenarios.judging import NOBODY, Judgement, JudgeModel, Yardstick, _voted, judge
+from prefect_ratify.scenarios.judging import _voted, judge
 from prefect_ratify.scenarios.planning import plan
 from prefect_ratify.scenarios.precedents import cases_from
 from prefect_ratify.scenarios.running import Condition, call_for
+from prefect_ratify.scenarios.yardstick import NOBODY, Judgement, JudgeModel, Yardstick
 from tests.fake_models import FakeModel
 from tests.model_server import _Server
 
@@ -253,9 +254,9 @@ def test_a_judge_without_a_name_or_with_two_votes_is_refused(names: str) -> None
 @pytest.mark.parametrize("options", [["--judge", "x/a", "--judge", "x/b"], ["--judge", "x/a,x/b"]])
 @pytest.mark.parametrize("command", [["run", "p"], ["try", "p", "q"], ["regress", "p", "--against", "base"]])
 def test_several_judges_are_one_setting(command: list[str], options: list[str]) -> None:
-    models = _settings(parser().parse_args([*command, *options])).models
+    models = settings_of(parser().parse_args([*command, *options])).models
     assert models.judge == "x/a,x/b"
-    assert _settings(parser().parse_args(command)).models.judge == ""
+    assert settings_of(parser().parse_args(command)).models.judge == ""
 
 
 def test_a_run_opens_each_judge_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

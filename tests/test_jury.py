@@ -25,13 +25,14 @@ from prefect_ratify.policy_modules.models import RemoteModel
 from prefect_ratify.policy_modules.perspectives import in_perspective
 from prefect_ratify.policy_modules.signatures import FENCE
 from prefect_ratify.records import Call, Clause, Message, Policy, Precedent, Response, Scenario, digest
-from prefect_ratify.scenarios.judging import Yardstick, judge
+from prefect_ratify.scenarios.judging import judge
 from prefect_ratify.scenarios.pluralism.jurors import NEAREST, by_rulings, foresight, foretell
 from prefect_ratify.scenarios.pluralism.jury import Jury, compositions, deliberate, splits
 from prefect_ratify.scenarios.pluralism.jury_records import Juror, JuryFindings, JuryWelfare
 from prefect_ratify.scenarios.precedents import Ruling, cases_from
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.statistics import Scores
+from prefect_ratify.scenarios.yardstick import Yardstick
 from prefect_ratify.store import read_record
 from tests.fake_models import FakeModel
 from tests.model_server import Messages, model_server
@@ -89,7 +90,8 @@ def test_jurors_their_seats_and_the_function_are_read(tmp_path: Path) -> None:
         ("rulings: true", "rulings: 1", 2, "true or false is expected"),
         ("perspective: You rent a flat.", "perspective: ''", 3, "a text is expected"),
         ("short: 3", "brief: 3", 4, "unknown key 'brief'"),
-        ("short: 3", "short: -3", 4, "must not be less than 0"),
+        ("short: 3", "short: -3", 4, "must be from 0 to 1,000,000"),
+        ("renter: 2", "renter: 1000001", 5, "must be from 0 to 1,000,000"),
         ("{short: 3}", "{short: 0, kind: 0}", 4, "no clause matters"),
         ("{short: 3}", "{}", 4, "no clause is weighed"),
         ("ana: 1", "bo: 1", 5, "there is no juror 'bo'"),
@@ -190,7 +192,7 @@ def test_a_persons_own_ruling_stands_and_others_are_foretold() -> None:
     heard = by_rulings(cases, given, by_id, ("kind", "short"))
     assert heard.verdicts[:, 0] == pytest.approx([1, 1, 0, np.nan, np.nan], nan_ok=True)
     assert np.isnan(heard.verdicts[:, 1]).all()  # on which there is no ruling
-    assert (heard.ruled, heard.foretold) == (1, 2)
+    assert (heard.ruled, heard.foretold, heard.foretold_on) == (1, 2, frozenset({1, 2}))
 
 
 def test_rulings_are_foretold_from_those_on_other_scenarios() -> None:
@@ -208,6 +210,8 @@ def test_rulings_are_foretold_from_those_on_other_scenarios() -> None:
 def test_a_person_is_known_however_the_name_is_spelt() -> None:
     cases = cases_from([precedent("s0", "a", "upheld", by=" ANA"), precedent("s0", "a", "upheld", by="Ben")], SIX)
     assert [each.by for each in rulings_by("Ana", cases).rulings] == [" ANA"]
+    again = cases_from([*(precedent("s0", "a", "upheld", by=by) for by in ("Ana", "Ben", "ana"))], SIX)
+    assert [each.by for each in again.rulings] == ["ana", "Ben"]  # who ruled again changed their mind
 
 
 # the jury
@@ -408,6 +412,9 @@ def require_as_worked_by_hand(found: JuryFindings | None) -> None:
     assert (agreed.people, agreed.responses, agreed.clause_id) == (2, 1, "")
     assert [(each.juror, each.ruled, each.foretold, each.better) for each in found.foretold] == [("Ana", 1, 5, False)]
     assert found.notes[0].startswith("Ana: 1 of 6 verdicts are their own rulings on these responses")
+    assert "is in none of them" in found.notes[1]
+    said_of = {(split.scenario_id, split.condition): split.foretold for split in found.splits}
+    assert said_of == {("rent", "finetuned"): (), ("wage", "refined"): ("Ana",)}  # the first she ruled on
 
 
 def test_a_jury_is_heard_and_paid_for_once(tmp_path: Path) -> None:

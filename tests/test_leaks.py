@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from prefect_ratify.errors import LeakError
 from prefect_ratify.finetune.leaks import LeakCheck, leak_check, leaked_scenario, require_no_leak
 from prefect_ratify.policy import load_policy
-from prefect_ratify.records import Demonstration, Message, Provenance, Scenario
+from prefect_ratify.records import Message, Scenario
 from prefect_ratify.scenarios.similarity import Embed
 from prefect_ratify.scenarios.suite import Suite, load_suite
+from prefect_ratify.training_rows import Demonstration, Provenance
 
 SHIPPED = Path(__file__).parent.parent / "scenarios" / "shipped"
 PARAPHRASES = yaml.safe_load(Path(__file__).with_name("held_out_paraphrases.yaml").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefect_ratify.command_line import main
+from prefect_ratify.decisions import Decision, LedgerEntry
 from prefect_ratify.errors import ChangesRequested, LedgerError, NotApproved, RatifyError, Rejected
 from prefect_ratify.flows import ledger as ledger_module
 from prefect_ratify.flows.gates import gate, go_back, is_unattended, require_approval, unattended
@@ -20,7 +21,6 @@ from prefect_ratify.flows.project import Settings
 from prefect_ratify.flows.run_folder import Run, evidence_digest, open_run
 from prefect_ratify.flows.verifying import verify
 from prefect_ratify.flows.voting import dissent, requests
-from prefect_ratify.records import Decision, LedgerEntry
 
 PEOPLE = "people: [{name: Ada}, {name: Ben}, {name: Cy}]\ngates:\n"
 RULE = "{approvals: 2, one_rejection_stops: false}"

@@ -18,17 +18,21 @@ import httpx
 import pytest
 
 from prefect_ratify.call_store import CallStore
+from prefect_ratify.clause_changes import Failure, Refusal
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows.regressing import Regression
+from prefect_ratify.local_models import LocalModel
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules import critic, judge, proposing, rewording
 from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.policy_modules.models import RemoteModel, open_model
 from prefect_ratify.policy_modules.proposing import propose_clauses
 from prefect_ratify.policy_modules.rewording import Proposal, Refiner, Task, reword
-from prefect_ratify.records import Call, Completion, Critique, Failure, Message, Refusal, Sampling, Scenario
+from prefect_ratify.progress import Meter
+from prefect_ratify.records import Call, Completion, Message, Sampling, Scenario
 from prefect_ratify.store import read_record
+from prefect_ratify.training_rows import Critique
 from tests.fake_models import asked_of
 from tests.gate_server import free_port, until
 
@@ -136,6 +140,15 @@ def test_a_model_is_asked_directly_and_through_litellm(store: CallStore) -> None
     assert all(answer.text and not answer.error and answer.tokens_written <= SHORT.max_tokens for answer in direct)
     assert not direct[0].finished and direct[0].tokens_written == SHORT.max_tokens
     assert store.complete(RemoteModel("lm_studio/served"), calls) == direct
+
+
+def test_through_litellm_it_answers_as_in_process(tiny: Path, store: CallStore, tmp_path: Path) -> None:
+    write_model(tiny, tmp_path / "served")  # as the server has it
+    calls = [asked(query) for query in ("Tell me a story.", "Say yes.", "My landlord is away. What now?")]
+    here = dict(LocalModel("served", tmp_path / "served", "digest").complete(calls, Meter("", len(calls))))
+    there = store.complete(RemoteModel("lm_studio/served"), calls)
+    assert [answer.text for answer in there] == [here[place].text for place in range(len(calls))]
+    assert all(answer.text for answer in there)
 
 
 def test_a_name_that_the_server_does_not_have_is_one_line_of_error(store: CallStore) -> None:

@@ -18,12 +18,14 @@ import pytest
 from prefect_ratify.finetune.dataset import SUPERVISED, stream_rows
 from prefect_ratify.flows.ledger import read_ledger
 from prefect_ratify.flows.project import load_project
-from prefect_ratify.flows.run_folder import STAGES, latest_run
+from prefect_ratify.flows.run_folder import latest_run
+from prefect_ratify.flows.stages import STAGES
 from prefect_ratify.flows.train import OWN_PAIRS
 from tests.gate_server import Server
 
 pytestmark = pytest.mark.model
-SLICE = ["--limit", "3", "--samples", "1", "--sft-steps", "2", "--max-tokens", "24"]
+# Calls enough for a trial: on three scenarios no wording can be shown to be better than the draft.
+SLICE = [*"--limit 3 --samples 1 --sft-steps 2 --max-tokens 24 --refine-calls 27".split()]
 
 
 def command(project: Path, *arguments: str) -> list[str]:

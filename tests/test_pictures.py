@@ -24,37 +24,27 @@ from prefect_ratify.flows.evidence import comparison_table, details, summary
 from prefect_ratify.flows.model_card import model_card
 from prefect_ratify.flows.pages import signed_points
 from prefect_ratify.flows.pictures import Arrow, Dot, lanes, looks, marker
+from prefect_ratify.flows.plan_text import show_plan
 from prefect_ratify.flows.project import Models, Settings
 from prefect_ratify.flows.regressing import Measured, Regression
 from prefect_ratify.flows.regression_markdown import markdown
 from prefect_ratify.flows.regression_page import page
-from prefect_ratify.flows.regression_text import show, show_plan
+from prefect_ratify.flows.regression_text import show
 from prefect_ratify.flows.regression_words import cautions, findable, regressed, turned
 from prefect_ratify.flows.report import report_numbers
 from prefect_ratify.flows.report_page import page as report_page
-from prefect_ratify.flows.run_folder import Run, open_run, run_stage
+from prefect_ratify.flows.run_folder import Run, open_run
+from prefect_ratify.flows.stages import run_stage
 from prefect_ratify.flows.word_difference import word_differences
 from prefect_ratify.policy import parse_policy
-from prefect_ratify.records import (
-    Call,
-    Critique,
-    Demonstration,
-    Message,
-    Outcome,
-    Policy,
-    PreferencePair,
-    Provenance,
-    Response,
-    Revision,
-    Scenario,
-    Verdict,
-)
+from prefect_ratify.records import Call, Message, Outcome, Policy, Response, Scenario, Verdict
 from prefect_ratify.scenarios.comparing import Comparison, compare
 from prefect_ratify.scenarios.planning import Plan
 from prefect_ratify.scenarios.rules import examine, parse_rules
 from prefect_ratify.scenarios.running import Evaluation, account
 from prefect_ratify.scenarios.statistics import Interval
 from prefect_ratify.store import read_record, write_json, write_record
+from prefect_ratify.training_rows import Critique, Demonstration, PreferencePair, Provenance, Revision
 from tests.fake_models import FakeModel
 
 POLICY = parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n- [ask] Ask how long.\n- [rude] Never be rude.\n")

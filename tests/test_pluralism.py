@@ -413,6 +413,23 @@ def test_what_nobody_can_decide_is_counted_and_in_no_figure(tmp_path: Path, monk
     assert found.front_volume == 1.0
 
 
+def test_what_was_none_of_the_options_stands_beside_each_distance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perhaps(call: Call) -> str:
+        return "Perhaps." if call.seed % 2 or "Tax" in call.messages[-1].content else "no"
+
+    plan = "questions:" + PLAN.partition("questions:")[2]
+    plan += "  - {id: tax, question: Tax?, options: [yes, no], people: {everyone: [1, 1]}}\n"
+    _, path = measured(tmp_path, FakeModel(perhaps), "", monkeypatch, plan)
+    found = read_record(path, Pluralism)
+    base, *_ = [each for each in found.leanings if each.condition == "base"]
+    assert base.neither and base.neither.value and 0.5 < base.neither.value < 1 and base.entropy.value == 0.0
+    assert (base.neither.scenarios, base.distance.scenarios) == (2, 1)  # on the other question nothing is decided
+    said = f"{base.neither.value * 100:.0f}\u00a0% of what it would say was none of the options"
+    assert any(note.startswith("base:") and said in note for note in found.notes)
+
+
 def test_of_one_attribute_it_is_said_that_it_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = "attributes:\n  - {name: formal, told: Be formal., check: {any_of: [dear]}}\n"
     _, path = measured(tmp_path, FakeModel(answering), "", monkeypatch, plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from html.parser import HTMLParser
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from prefect_ratify.flows.evidence import summary
 from prefect_ratify.flows.jury_page import jury_section
-from prefect_ratify.flows.jury_words import jury_headline, jury_lines, ranking
+from prefect_ratify.flows.jury_words import function_words, jury_headline, jury_lines, ranking
 from prefect_ratify.flows.model_card import model_card
 from prefect_ratify.flows.pages import gap, templates
 from prefect_ratify.flows.pictures import axis
@@ -164,7 +165,13 @@ def heard(name: str = "renter") -> JuryFindings:
             c: {j.name: (3, 0, 1, 0, 0, 6, 0, 0, 2, 0, 9 - place) for place, j in enumerate(jurors)} for c in values
         },
         splits=(
-            Split(condition="finetuned", scenario_id="s1", sample=1, worths={"Ana": 1.0, name: 0.0, "group A": 0.5}),
+            Split(
+                condition="finetuned",
+                scenario_id="s1",
+                sample=1,
+                worths={"Ana": 1.0, name: 0.0, "group A": 0.5},
+                foretold=("Ana",),
+            ),
         ),
         agreement=(
             JuryAgreement(clause_id="", alpha=at(0.74, 0.16), people=4, responses=12),
@@ -248,6 +255,10 @@ def test_a_change_is_said_in_words_that_fit_it(found: Change, words: str) -> Non
     assert said(found) == words
 
 
+def told(*found: Change, leanings: Iterable[Leaning] = ()) -> Pluralism:
+    return Pluralism(changes=found, leanings=tuple(leanings))
+
+
 CHANGES = st.lists(
     st.builds(
         change,
@@ -309,8 +320,30 @@ def test_the_closest_group_is_named_before_and_after_for_each_set_of_groups() ->
     found += [Closest(condition=c, group=g, share=s) for c, g, s in asked]
     votes, questions = closest_words(found)
     assert votes.startswith("On the statements that people voted on")
-    assert votes.endswith("before training B (80\u00a0%); after training A (97\u00a0%).")
-    assert questions.endswith("before training A or B (50\u00a0%); after training A (60\u00a0%).")
+    assert votes.endswith("before training B (80\u00a0%, not sure); after training A (97\u00a0%).")
+    assert questions.endswith("before training A or B (50\u00a0%, not sure); after training A (60\u00a0%, not sure).")
+
+
+def test_groups_towards_which_no_move_is_shown_are_named() -> None:
+    moved, still = change("distance", 0.2, "B"), [change("distance", 0.01, group) for group in ("A", "C")]
+    assert any("moved away from B (" in s and s.endswith("; not shown of A, C.") for s in headline(told(moved, *still)))
+    assert any("not shown to move towards or away from any." in s for s in headline(told(*still)))
+
+
+@pytest.mark.parametrize(("before", "after", "said"), [(0.4, 0.5, ""), (0.914, 0.99, "91 to 99"), (0.99, 0.99, "99")])
+def test_that_most_of_what_it_would_say_is_no_option_stands_beside_the_figure(
+    before: float, after: float, said: str
+) -> None:
+    shares = (("base", before), ("refined", 0.995), ("finetuned", after))
+    leanings = [leaning(c, EVERYONE, 0.3, 0.9).model_copy(update={"neither": at(share, 0.001)}) for c, share in shares]
+    found = told(change("distance", 0.2, EVERYONE), change("overton", -0.3), leanings=leanings)
+    first, *_, last = headline(found)
+    beside = f"+25; {said}\u00a0% of what it would say was none of the options)"
+    assert (beside in first.replace("\u00a0to\u00a0", " to ")) == bool(said)
+    assert first.count("none of the options") == last.count("none of the options") == bool(said)
+    words = Visible(html(found)).text
+    assert "prompted, refined 100 % (99–100)" in words and "base model 40 %" not in words
+    assert ("finetuned 99 % (99–99)" in words) == bool(said)
 
 
 def test_every_figure_is_drawn_where_it_is() -> None:
@@ -369,7 +402,7 @@ def test_the_jury_shows_the_response_on_which_jurors_split() -> None:
     section = jury_section(heard(), SCENARIOS, RESPONSES, LABELS)
     (case,) = section.splits
     assert case.response is RESPONSES[1] and case.messages == SCENARIOS[0].messages
-    assert [name for name, _, _ in case.worths] == ["renter (simulated)", "group A (simulated)", "Ana"]
+    assert [name for name, _, _ in case.worths] == ["renter (simulated)", "group A (simulated)", "Ana (foretold)"]
     assert "There is no answer." in html(None, heard().model_copy(update={"splits": (MISSING,)}))
 
 
@@ -385,8 +418,13 @@ def test_the_jury_says_how_the_result_depends_on_who_sits_and_how_they_decide() 
     assert "12 combinations of composition and welfare function: finetuned in 8, base in 4" in ranking(heard())
     first, others = jury_headline(heard())
     assert first.startswith(
-        "On a jury of 3 jurors, 2 of them simulated: by mean (utilitarian), the finetuned model is worth"
+        "On a jury of 1 person (1,716 of their 1,720 verdicts foretold) and 2 simulated jurors: by mean (utilitarian), "
+        "the finetuned model is worth"
     )
+    ana, *others_jurors = heard().jurors
+    unseated = heard().model_copy(update={"jurors": (ana.model_copy(update={"seats": 0.0}), *others_jurors)})
+    assert jury_headline(unseated)[0].startswith("On a jury of 2 simulated jurors: ")
+    assert [function_words(name) for name in ("power -1", "power -2.5")] == ["power −1 (harmonic mean)", "power −2.5"]
     assert "Nash (geometric mean), a change is not shown" in others and "Rawls" in others
     text = Visible(html(None, heard())).text
     assert "1,716 of 1,720 verdicts foretold from similar rulings, which is right in 79" in text
@@ -399,8 +437,8 @@ def test_a_run_shows_them_everywhere_or_nowhere(finished: Run) -> None:  # noqa:
     def shown() -> list[bool]:
         numbers = report_numbers(finished)
         texts = (report_page(finished), summary(finished, "release"), model_card(finished), terminal_table(finished))
-        signs = ("Training reduced pluralism", "a jury of 3 jurors")
-        said = [sign in text.replace("On a jury", "a jury") or "Jury (" in text for text in texts for sign in signs]
+        signs = ("training reduced pluralism", "jury of 1 person")
+        said = [sign in text.lower() for text in texts for sign in signs]
         return [*said, "pluralism" in numbers, "jury" in numbers]
 
     before = shown()

@@ -22,10 +22,11 @@ from prefect_ratify.policy_modules.critic import ModelCritic
 from prefect_ratify.policy_modules.signatures import FENCE
 from prefect_ratify.records import Clause, Definition, Message, Policy, Precedent, Response, Scenario
 from prefect_ratify.scenarios.checks import parse_check
-from prefect_ratify.scenarios.judging import Yardstick, judge, judge_expectations
+from prefect_ratify.scenarios.judging import judge
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.precedents import Cases, Ruling, case_text, cases_from, dangling, load_precedents
 from prefect_ratify.scenarios.similarity import Embed, by_words, words
+from prefect_ratify.scenarios.yardstick import Yardstick, judge_expectations
 from tests.fake_models import FakeModel, asked_of
 
 POLICY = Policy(title="T", clauses=(Clause(id="sorry", text="Say sorry.", polarity="must"),))

@@ -36,17 +36,10 @@ from prefect_ratify.policy_modules.feedback import INSTRUCTIONS, wording_digest
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import (
     Call,
-    ClauseVote,
     Completion,
-    Critique,
-    Demonstration,
-    Judged,
     Message,
     Outcome,
-    PreferencePair,
-    Provenance,
     Response,
-    Revision,
     Sampling,
     Scenario,
     Verdict,
@@ -54,10 +47,19 @@ from prefect_ratify.records import (
     digest,
 )
 from prefect_ratify.scenarios.checks import Check, parse_check
-from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.located_yaml import parse_yaml
 from prefect_ratify.scenarios.running import Condition
 from prefect_ratify.scenarios.suite import ClauseGuide, Suite
+from prefect_ratify.scenarios.yardstick import Yardstick
+from prefect_ratify.training_rows import (
+    ClauseVote,
+    Critique,
+    Demonstration,
+    Judged,
+    PreferencePair,
+    Provenance,
+    Revision,
+)
 from tests.fake_models import FakeModel
 from tests.test_feedback import options, prefers
 

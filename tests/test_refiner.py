@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_ratify.call_store import NOT_RUN, CallStore
+from prefect_ratify.clause_changes import ClauseChange, Failure, Refusal
 from prefect_ratify.policy import parse_policy, polarity_of, render_policy
 from prefect_ratify.policy_modules.clause_search import refine
 from prefect_ratify.policy_modules.gepa_search import refine_by_gepa
@@ -38,12 +39,9 @@ from prefect_ratify.policy_modules.rewording import (
 )
 from prefect_ratify.records import (
     Clause,
-    ClauseChange,
     Completion,
-    Failure,
     Message,
     Policy,
-    Refusal,
     Response,
     Scenario,
     Split,

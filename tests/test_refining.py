@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from prefect_ratify.clause_changes import ClauseChange, Refusal
 from prefect_ratify.flows.evidence import details, summary
 from prefect_ratify.flows.project import Models, load_project
 from prefect_ratify.flows.refine import Refinement, refined_policy
 from prefect_ratify.flows.regress import regress
-from prefect_ratify.flows.run_folder import Run, latest_run, run_stage
+from prefect_ratify.flows.run_folder import Run, latest_run
+from prefect_ratify.flows.stages import run_stage
 from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.clause_search import ATTEMPTS
-from prefect_ratify.records import ClauseChange, Refusal
 from prefect_ratify.store import read_record, read_records
 from tests.model_server import Fault, Messages, ModelServer, model_server
 from tests.refined_run import DEVELOP, HELD_OUT, MARKER, WORDS, answer, refined, write_project
@@ -189,12 +190,12 @@ def test_a_policy_may_be_reworded_as_a_whole(tmp_path: Path) -> None:
 
     with model_server(by_mipro) as server:
         run = refined(write_project(tmp_path / "p"), server.url, 0, refine_with="miprov2", refine_budget=24 * 6)
+        run_stage(run, "regress", regress)
     policy = refined_policy(run)
     assert policy.wording == whole and policy.clauses == run.project.policy.clauses
     assert load_policy(run.stage_folder("refine") / "policy.md").wording == whole
     (change,) = read_records(run.stage_folder("refine") / "lineage.jsonl", ClauseChange)
     assert change.proposer == "MIPROv2" and outcome(run).development.total().finding == "better"
-    run_stage(run, "regress", regress)
     assert "MIPROv2 reworded the policy as a whole" in details(run, "policy")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from prefect_ratify.call_store import CallStore
+from prefect_ratify.clause_changes import Failure, Refusal
 from prefect_ratify.errors import InputError
 from prefect_ratify.policy import parse_policy
 from prefect_ratify.policy_modules.critic import ModelCritic
@@ -22,20 +23,10 @@ from prefect_ratify.policy_modules.judge import judge_with
 from prefect_ratify.policy_modules.models import RemoteModel, open_model
 from prefect_ratify.policy_modules.rewording import Proposal, Refiner, Task, reword
 from prefect_ratify.policy_modules.signatures import FENCE
-from prefect_ratify.records import (
-    Call,
-    Completion,
-    Critique,
-    Failure,
-    Message,
-    Refusal,
-    Response,
-    Revision,
-    Sampling,
-    Scenario,
-    Verdict,
-)
-from prefect_ratify.scenarios.judging import Yardstick, judge
+from prefect_ratify.records import Call, Completion, Message, Response, Sampling, Scenario, Verdict
+from prefect_ratify.scenarios.judging import judge
+from prefect_ratify.scenarios.yardstick import Yardstick
+from prefect_ratify.training_rows import Critique, Revision
 from tests import model_server as server_module
 from tests.fake_models import asked_of
 from tests.model_server import Fault, Messages, ModelServer, model_server

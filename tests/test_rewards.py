@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from prefect_ratify.finetune.rewards import clause_reward, reward_row, write_reward_rows
-from prefect_ratify.records import Message, Scenario, TrainingPrompt
+from prefect_ratify.records import Message, Scenario
 from prefect_ratify.scenarios import checks as checking
 from prefect_ratify.scenarios.checks import Check, parse_check
 from prefect_ratify.scenarios.located_yaml import parse_yaml
+from prefect_ratify.training_rows import TrainingPrompt
 
 CHECKS = {
     "sorry": '{any_of: [sorry, "isn\'t fair"]}',

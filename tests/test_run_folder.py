@@ -11,16 +11,8 @@ import pytest
 from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.training import whole_checkpoints
 from prefect_ratify.flows.project import Settings, load_project, require_ready
-from prefect_ratify.flows.run_folder import (
-    Run,
-    alone,
-    evidence_digest,
-    finish_putting_aside,
-    latest_run,
-    open_run,
-    put_aside,
-    run_stage,
-)
+from prefect_ratify.flows.run_folder import Run, evidence_digest, latest_run, open_run
+from prefect_ratify.flows.stages import alone, finish_putting_aside, put_aside, run_stage
 from prefect_ratify.records import WorkedExample
 
 
@@ -88,7 +80,7 @@ def test_an_edited_clause_is_another_run(project: Path, run: Run) -> None:
 
 
 def test_only_one_process_works_on_a_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefect_ratify.flows.run_folder.LONGEST_LOCK_WAIT", 0)
+    monkeypatch.setattr("prefect_ratify.flows.stages.LONGEST_LOCK_WAIT", 0)
     with alone(run), pytest.raises(RatifyError, match="another process"), alone(run):
         pass
     with alone(run):  # free again

@@ -17,8 +17,8 @@ from prefect_ratify.policy import parse_policy
 from prefect_ratify.progress import Meter
 from prefect_ratify.records import Call, Completion, Message, Response, Sampling, Scenario, Verdict
 from prefect_ratify.scenarios.checks import Check, Finding
-from prefect_ratify.scenarios.judging import Judgement, JudgeModel, Yardstick
 from prefect_ratify.scenarios.running import Condition, Evaluation, account, evaluate
+from prefect_ratify.scenarios.yardstick import Judgement, JudgeModel, Yardstick
 from tests.fake_models import FakeModel
 
 POLICY = parse_policy("# T\n\n## Clauses\n- [sorry] Say sorry.\n- [ask] Ask how long.\n")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_ratify.decisions import Decision
 from prefect_ratify.errors import InputError
 from prefect_ratify.flows.stakeholders import BACK_TO, GateRule, Person, Stakeholders, load_stakeholders
 from prefect_ratify.flows.voting import outcome, still_needed
-from prefect_ratify.records import Decision
 
 ADA, BEN, CY = Person(name="Ada", role="legal"), Person(name="Ben", role="product"), Person(name="Cy")
 PEOPLE = (ADA, BEN, CY)

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from prefect_ratify.clause_changes import ClauseChange
 from prefect_ratify.command_line import main
+from prefect_ratify.decisions import Decision, LedgerEntry
 from prefect_ratify.errors import InputError, RatifyError
 from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, row_id, shard_name, write_rows
+from prefect_ratify.finetune.rewards import write_reward_rows
 from prefect_ratify.finetune.row_search import ids_beginning, ids_near, read_row, rows_of_clause, spread_rows
 from prefect_ratify.flows.compare import Final
 from prefect_ratify.flows.ledger import append
@@ -20,27 +23,20 @@ from prefect_ratify.flows.refine import refined_policy
 from prefect_ratify.flows.run_folder import Run, evidence_digest, open_run
 from prefect_ratify.flows.trace_text import show
 from prefect_ratify.flows.tracing import ClauseTrace, RowTrace, trace
-from prefect_ratify.records import (
-    Clause,
-    ClauseChange,
+from prefect_ratify.records import Clause, Message, Scenario, Verdict, digest
+from prefect_ratify.scenarios.comparing import compare, rates
+from prefect_ratify.store import write_json, write_record, write_records
+from prefect_ratify.training_rows import (
     ClauseVote,
     Critique,
-    Decision,
     Demonstration,
     Judged,
     JudgedCompletion,
-    LedgerEntry,
-    Message,
     PreferencePair,
     Provenance,
     Revision,
-    Scenario,
     TrainingPrompt,
-    Verdict,
-    digest,
 )
-from prefect_ratify.scenarios.comparing import compare, rates
-from prefect_ratify.store import write_json, write_record, write_records
 
 HOSTILE = "\x1b[31mred\x1b[0m [bold]not markup[/bold] \u202ereversed"
 POLICY = """# Lodgings
@@ -225,6 +221,8 @@ def test_rows_that_the_training_made_of_its_own_model_are_found_too(
     assert isinstance(found, RowTrace) and found.row == made and found.file == "train/judged/shard-00000.parquet"
     show(found)
     assert "What is unlearnt" in capsys.readouterr().out
+    asked = {"prompt": [], "checks": "[]", "scenario_id": "lock"}
+    write_reward_rows([asked], run.stage_folder("train") / "prompts" / shard_name(0))  # GRPO's, which are no rows
     rows = trace(run, "kind", 20)
     assert isinstance(rows, ClauseTrace) and [each.folder for each in rows.rows] == [
         "generate/data/sft",
@@ -352,7 +350,7 @@ def test_an_id_with_a_wrong_digit_names_the_nearest_and_a_beginning_of_several_a
 
 def test_a_row_of_another_policy_says_so_and_a_row_in_two_places_is_one(run: Run) -> None:
     old = revised("of another day")
-    for folder in (run.stage_folder("generate") / SUPERVISED, run.stage_folder("train") / "sft"):
+    for folder in (run.stage_folder("generate") / SUPERVISED, run.stage_folder("train") / "judged"):
         write_rows([old], folder / shard_name(8))
     found = trace(run, row_id(old), 20)
     assert isinstance(found, RowTrace) and not found.this_policy and found.file.startswith("generate/")

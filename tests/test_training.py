@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
-from prefect_ratify.errors import Collapsed
+from prefect_ratify.errors import Collapsed, RatifyError
 from prefect_ratify.finetune import training
 from prefect_ratify.finetune.dataset import shard_name, write_rows
 from prefect_ratify.finetune.rewards import write_reward_rows
@@ -30,7 +30,8 @@ from prefect_ratify.finetune.training import (
 from prefect_ratify.finetune.training_plan import TrainingPlan
 from prefect_ratify.local_models import LocalModel, checkpoint_digest
 from prefect_ratify.progress import Meter
-from prefect_ratify.records import Call, Demonstration, JudgedCompletion, Message, PreferencePair, Sampling
+from prefect_ratify.records import Call, Message, Sampling
+from prefect_ratify.training_rows import Demonstration, JudgedCompletion, PreferencePair
 from tests.training_bench import bare, ours
 from tests.training_bench.work import ORIGIN, SETTINGS, chats, write_demonstrations, write_pairs
 
@@ -168,6 +169,14 @@ def test_a_wrecked_training_stops_clearly_and_stays_stopped(
             plan = TrainingPlan(sft=wrecking, dpo=wrecking)
             trained(stage, Weights(student.folder), rows, tmp_path, plan, prompts=chats())
     assert not list(tmp_path.glob(f"{stage}/checkpoints")) and not (tmp_path / stage / "trained").exists()
+
+
+def test_what_trl_refuses_once_it_sees_the_model_is_one_line(tiny: Path, tmp_path: Path) -> None:
+    plan = TrainingPlan(sft={**ONE, "eos_token": "<nonsense>"})
+    rows = write_demonstrations(tmp_path / "rows", 2)
+    with pytest.raises(RatifyError, match=r"^training.yaml: TRL does not train sft so: .*<nonsense>.*") as caught:
+        trained("sft", Weights(tiny), rows, tmp_path, plan)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_loss_is_that_of_a_bare_script(

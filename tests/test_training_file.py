@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_ratify import embedded
 from prefect_ratify.command_line import main
 from prefect_ratify.errors import InputError
 from prefect_ratify.finetune.training_defaults import TABLE, by_size, defaults, lora_defaults
-from prefect_ratify.finetune.training_plan import STAGES, TrainingPlan, count_parameters
+from prefect_ratify.finetune.training_plan import STAGES, TrainingPlan, count_parameters, unknown_module
 from prefect_ratify.flows.project import Settings, load_project, run_digest
 from prefect_ratify.flows.training_file import load_training, require_trainable
 
@@ -96,6 +97,19 @@ def test_a_wrong_form_gives_one_line(tmp_path: Path, text: str, line: int, said:
         ("sft: {adam_beta2: 1.0}\n", 1, "adam_beta2 takes a number from 0 to below 1"),
         ("lora:\n  r: 0\n", 2, "r takes a whole number from 1 on, not 0"),
         ("lora: {lora_dropout: 2}\n", 1, "lora_dropout takes a number from 0 to 1"),
+        ("lora:\n  r: 8\n  lora_alpha: -1\n", 3, "lora_alpha takes a number above 0, not -1"),
+        ("dpo:\n  beta: -1\n", 2, "beta takes a number above 0, not -1"),
+        ("dpo: {beta: .nan}\n", 1, "beta takes a number above 0, not nan"),
+        ("dpo: {label_smoothing: 0.7}\n", 1, "label_smoothing takes a number from 0 to below 0.5"),
+        ("dpo: {loss_type: [sigmoid, nonsense]}\n", 1, "loss_type takes sigmoid, hinge"),
+        ("dpo: {f_divergence_type: nonsense}\n", 1, "f_divergence_type takes reverse_kl"),
+        ("sft: {loss_type: nonsense}\n", 1, "loss_type takes nll, dft, chunked_nll, not 'nonsense'"),
+        ("sft: {max_steps: 0}\n", 1, "max_steps takes a whole number from 1 on, or -1 for none, not 0"),
+        ("sft: {weight_decay: -1}\n", 1, "weight_decay takes no number below 0"),
+        ("stages: [sft, kto]\nkto: {loss_type: nonsense}\n", 2, "loss_type takes kto, apo_zero_unpaired"),
+        ("stages: [sft, kto]\nkto: {per_device_train_batch_size: 1}\n", 2, "a whole number from 2 on, not 1"),
+        ("stages: [sft, grpo]\ngrpo: {loss_type: nonsense}\n", 2, "loss_type takes grpo, dr_grpo"),
+        ("stages: [sft, grpo]\ngrpo: {temperature: 0}\n", 2, "temperature takes a number above 0, not 0"),
         ("report_to: [carrier-pigeon]\n", 1, "there is no tracker 'carrier-pigeon'"),
     ],
 )
@@ -105,6 +119,16 @@ def test_what_trl_would_refuse_is_refused_first(tmp_path: Path, text: str, line:
         require_trainable(path, load_training(path))
     assert str(error.value).startswith(f"{path}:{line}: ") and said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@needs_trl
+def test_what_only_one_section_refuses_passes_in_another(tmp_path: Path) -> None:
+    text = (
+        "stages: [sft, dpo, grpo]\nsft: {per_device_train_batch_size: 1, loss_type: dft, max_steps: -1}\n"
+        "dpo: {loss_type: [sigmoid, sft]}\ngrpo: {beta: 0, loss_type: dapo, dataloader_multiprocessing_context: null}\n"
+    )
+    path = written(tmp_path, text)
+    require_trainable(path, load_training(path))
 
 
 @needs_trl
@@ -159,6 +183,7 @@ def test_every_number_of_the_table_says_where_it_comes_from() -> None:
     for size in TABLE:
         for stage in STAGES:
             assert all(number.source for number in defaults(stage, int(min(size.most, 1e12)), lora=True).values())
+    assert "not tuned for KTO" in defaults("kto", 135_000_000, lora=True)["learning_rate"].source
 
 
 def test_parameters_are_counted_without_loading_them(tmp_path: Path) -> None:
@@ -167,6 +192,33 @@ def test_parameters_are_counted_without_loading_them(tmp_path: Path) -> None:
         text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
         (tmp_path / f"model-{number}.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
     assert count_parameters(tmp_path) == 2 * 3 + 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("targets", "unknown"),
+    [
+        ("all-linear", ""),
+        ("all-linea", "all-linea"),
+        ("[", "["),
+        (r".*\.q_proj", ""),
+        (["q_proj", "mlp.up"], ""),
+        (["q_proj", "v_pro"], "v_pro"),
+        (["proj"], "proj"),
+    ],
+)
+def test_modules_that_the_student_has_not_are_named(tmp_path: Path, targets: str | list[str], unknown: str) -> None:
+    assert unknown_module(tmp_path, targets) == "", "nobody can tell without weights"
+    names = ("model.layers.0.attn.q_proj.weight", "model.layers.0.mlp.up.weight")
+    text = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 0]} for name in names}).encode()
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    assert unknown_module(tmp_path, targets) == unknown
+
+
+@needs_trl
+def test_a_module_that_the_student_has_not_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "lora:\n  r: 4\n  target_modules: [q_proj, v_pro]\n")
+    with pytest.raises(InputError, match=r"training.yaml:3: the student has no module 'v_pro'; 'all-linear' stands"):
+        require_trainable(path, load_training(path), lambda: embedded.checkpoint()[0])
 
 
 def test_another_training_is_another_run_and_is_copied_with_it(project: Path) -> None:

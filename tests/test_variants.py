@@ -16,11 +16,12 @@ from prefect_ratify.errors import InputError
 from prefect_ratify.flows import conditions
 from prefect_ratify.flows.regressing import Bench, Measuring
 from prefect_ratify.flows.taking import take
-from prefect_ratify.flows.variants import DRAFT, Tried, Versions, choices, load_versions, set_up_variants, try_variants
+from prefect_ratify.flows.variants import Tried, choices, set_up_variants, try_variants
 from prefect_ratify.flows.variants_markdown import markdown
 from prefect_ratify.flows.variants_page import page
 from prefect_ratify.flows.variants_text import show, told_taken
 from prefect_ratify.flows.variants_words import front_words, next_steps, notices, pairs, sums, told_best
+from prefect_ratify.flows.versions import DRAFT, Versions, load_versions
 from prefect_ratify.policy import load_policy
 from prefect_ratify.records import Call, Response, Verdict
 from prefect_ratify.scenarios.comparing import ALL

@@ -16,8 +16,9 @@ from prefect_ratify.finetune.templates import by_templates
 from prefect_ratify.finetune.variations import ORDERS_AT_ONCE, VariationCounts, VariationTally, vary
 from prefect_ratify.policy import load_policy
 from prefect_ratify.policy_modules.varying import KINDS, Order, Varying, Written, by_model, read_requests
-from prefect_ratify.records import Call, Completion, Message, Scenario, TrainingPrompt
+from prefect_ratify.records import Call, Completion, Message, Scenario
 from prefect_ratify.scenarios.suite import load_suite
+from prefect_ratify.training_rows import TrainingPrompt
 from tests.fake_models import FakeModel
 
 QUERY = "My landlord changed the locks while I was at work, what can I do about my medicine?"

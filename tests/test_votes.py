@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from prefect_ratify.command_line import main
+from prefect_ratify.decisions import LedgerEntry
 from prefect_ratify.errors import InputError, readable
 from prefect_ratify.flows.importing_votes import Listed, import_votes
 from prefect_ratify.flows.ledger import append, begin_ledger
@@ -18,7 +19,7 @@ from prefect_ratify.flows.project import load_project, require_ready
 from prefect_ratify.flows.proposed import FILE, contested_proposals, taken, why_not_taken
 from prefect_ratify.policy import load_policy, parse_policy, render_policy
 from prefect_ratify.policy_modules.responder import instructions
-from prefect_ratify.records import Clause, LedgerEntry, Policy, digest
+from prefect_ratify.records import Clause, Policy, digest
 from prefect_ratify.scenarios.statements import merged, one_sentence
 from prefect_ratify.scenarios.votes import load_votes
 from prefect_ratify.store import read_records, write_records

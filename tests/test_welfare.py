@@ -57,6 +57,13 @@ def test_who_is_undecided_is_left_out_of_that_response_alone() -> None:
     assert np.isnan(welfare(np.zeros((2, 0)), np.zeros(0), NASH)).all()
 
 
+@pytest.mark.parametrize("size", [1e308, 1e-320])
+def test_seats_count_by_their_shares_however_large_or_small(size: float) -> None:
+    for power, found in ((MEAN, 0.625), (0.5, 0.5625), (NASH, 0.5), (-1, 0.4)):
+        assert of([0.25, 1.0], power, [size, size]) == pytest.approx(found, abs=1e-9)
+        assert of([0.25, 1.0, math.nan], power, [1.0, 1.0, size]) == pytest.approx(found, abs=1e-9)
+
+
 def test_functions_have_names_and_none_puts_the_most_content_first() -> None:
     assert [function_name(power) for power in (1, 0, -math.inf, -1, 0.5)] == [
         "mean",

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from prefect_ratify.names import name_key
 from prefect_ratify.scenarios.calibration import told
 from prefect_ratify.scenarios.labels import Label, key_of
 from prefect_ratify.scenarios.pluralism.jury_records import JuryAgreement
@@ -119,7 +120,7 @@ def _by_unit(said: Iterable[Ruling | Label]) -> dict[tuple[str, str, str], dict[
     units = defaultdict[tuple[str, str, str], dict[str | int, str]](dict)
     for each in said:
         by_person = units[key_of(each.scenario_id, each.response, each.clause_id)]
-        by_person.setdefault(each.by or len(by_person), each.outcome)
+        by_person.setdefault(name_key(each.by) or len(by_person), each.outcome)
     return units
 
 

@@ -32,11 +32,15 @@ _WORTH: dict[str, float] = {"upheld": 1.0, "violated": 0.0}
 
 @dataclass(frozen=True)
 class Heard:
-    """A juror's verdicts `[responses, clauses]`; how many of them are rulings by the juror, and how many foretold."""
+    """A juror's verdicts `[responses, clauses]`; how many of them are rulings by the juror, and how many foretold.
+
+    `foretold_on` has the places of the responses on which any is foretold.
+    """
 
     verdicts: Scores
     ruled: int = 0
     foretold: int = 0
+    foretold_on: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,14 @@ def by_rulings(
         if not r.error and clause_id in scenarios[r.scenario_id].clause_ids
     ]
     cases.prepare((clause_id, text) for _, _, clause_id, text in asked)
-    table, sources = np.full((len(responses), len(clause_ids)), np.nan), Counter[str]()
+    table, ruled_on, foretold_on = np.full((len(responses), len(clause_ids)), np.nan), list[int](), list[int]()
     for row, column, clause_id, text in asked:
         ruled = own.get(key_of(responses[row].scenario_id, responses[row].text, clause_id))
         outcome = ruled or foretell(cases.alike(clause_id, text, NEAREST))
         table[row, column] = _WORTH.get(outcome, np.nan)
-        sources["ruled" if ruled else "undecided" if outcome == "undecided" else "foretold"] += 1
-    return Heard(table, sources["ruled"], sources["foretold"])
+        if outcome != "undecided":
+            (ruled_on if ruled else foretold_on).append(row)
+    return Heard(table, len(ruled_on), len(foretold_on), frozenset(foretold_on))
 
 
 def foretell(near: Sequence[tuple[Ruling, float]]) -> Outcome:

@@ -9,8 +9,8 @@ the units of the intervals.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -33,13 +33,15 @@ class Jury:
     """Jurors, the responses of all conditions, and what each is worth to each: `worths` is `[responses, jurors]`.
 
     NaN is undecided: that juror is left out of the welfare of that response. The last condition is the
-    one that the others are compared with.
+    one that the others are compared with. `foretold` has, by juror, the places of the responses on which
+    the juror did not rule, or not on all.
     """
 
     jurors: tuple[Juror, ...]
     conditions: tuple[str, ...]
     responses: tuple[Response, ...]
     worths: Scores
+    foretold: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def by_scenario(self, condition: str, values: Scores) -> Scores:
         """`[scenarios]`: the means of `values`, `[responses]`, over a condition's responses; NaN where all are."""
@@ -120,6 +122,7 @@ def _split(jury: Jury, row: int) -> Split:
         scenario_id=response.scenario_id,
         sample=response.sample,
         worths={name: round(worth, 4) for name, worth in worths.items() if not np.isnan(worth)},
+        foretold=tuple(name for name in worths if row in jury.foretold.get(name, ())),
     )
 
 

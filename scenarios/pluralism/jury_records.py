@@ -49,12 +49,13 @@ class JuryWelfare(Record):
 
 
 class Split(Record):
-    """A response on which jurors differ most: each juror's worth of it."""
+    """A response on which jurors differ most: each juror's worth of it, and for whom that is (in part) foretold."""
 
     condition: str
     scenario_id: str
     sample: int
     worths: dict[str, float]
+    foretold: tuple[str, ...] = ()
 
 
 class JuryAgreement(Record):

@@ -57,6 +57,7 @@ class Leaning(Record):
 
     `distance` is the Jensen–Shannon distance (the root of the divergence in bits). `entropy` is the
     model's, and `entropy_of_people` the group's, each as a share of what evenly many on each option would have.
+    All are of what the model would say that is one of the options; `neither` is the share that is none of them.
     """
 
     condition: str
@@ -64,6 +65,7 @@ class Leaning(Record):
     distance: Interval
     entropy: Interval
     entropy_of_people: Interval
+    neither: Interval | None = None
 
 
 class Closest(Record):

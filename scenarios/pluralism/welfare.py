@@ -3,8 +3,8 @@
 A jury-pluralistic benchmark lets a jury rate each response, and joins the ratings by a welfare
 function (Sorensen et al. 2024, arXiv 2402.05070, the definition of jury-pluralistic benchmarks). Here
 it is a power mean, which says by one exponent how much the least content count (Moulin 2003, Fair
-Division and Collective Welfare; Atkinson 1970, On the
-measurement of inequality, whose equally distributed equivalent it is, with aversion 1 − power):
+Division and Collective Welfare; Atkinson 1970, On the Measurement of Inequality, whose equally
+distributed equivalent it is, with aversion 1 − power):
 
     1   the mean (utilitarian)
     0   the geometric mean: Nash's product (1950, The Bargaining Problem), with the root that makes it
@@ -53,7 +53,9 @@ def welfare(worths: Scores, seats: Scores, power: float) -> Scores:
 
 def _power_mean(worths: Scores, seats: Scores, largest: Scores, power: float) -> Scores:
     """Relative to the worth of the largest term, so that neither large nor tiny powers lose anything."""
-    shares = seats / np.maximum(seats.sum(axis=-1, keepdims=True), np.finfo(np.float64).tiny)
+    most = seats.max(axis=-1, keepdims=True, initial=0.0)
+    seats = seats / np.where(most > 0, most, 1.0)  # so that no sum of them is too large or too small for a float
+    shares = seats / np.maximum(seats.sum(axis=-1, keepdims=True), 1.0)
     unit = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
     with np.errstate(divide="ignore", over="ignore"):  # of a worth of 0
         logs = np.log(np.where(seats > 0, worths, 1.0) / unit[..., np.newaxis])

@@ -21,8 +21,8 @@ from prefect_ratify.policy_modules.judge import judge_with, prompt
 from prefect_ratify.policy_modules.models import RemoteModel
 from prefect_ratify.policy_modules.signatures import fenced
 from prefect_ratify.records import Message, Sampling, Scenario
-from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.running import Condition, account, evaluate
+from prefect_ratify.scenarios.yardstick import Yardstick
 from tests.calls_bench.work import CLAUSE, MAX_TOKENS, MODEL, POLICY, question
 
 

@@ -21,7 +21,8 @@ from prefect_ratify.command_line import ENVIRONMENT
 from prefect_ratify.finetune.data_settings import DataSettings
 from prefect_ratify.flows.generate import generate
 from prefect_ratify.flows.project import Models, Settings
-from prefect_ratify.flows.run_folder import Run, open_run, run_stage
+from prefect_ratify.flows.run_folder import Run, open_run
+from prefect_ratify.flows.stages import run_stage
 from prefect_ratify.policy_modules.models import Prompt
 from prefect_ratify.policy_modules.signatures import CritiqueResponse, ReviseResponse, fenced
 from prefect_ratify.records import Sampling

@@ -23,8 +23,8 @@ from prefect_ratify.policy_modules.responder import instructions, preamble
 from prefect_ratify.policy_modules.rewording import Refiner, reword
 from prefect_ratify.policy_modules.whole_policy import Optimiser, refine_whole
 from prefect_ratify.records import Policy, Response, Sampling, Scenario, Verdict
-from prefect_ratify.scenarios.judging import Yardstick
 from prefect_ratify.scenarios.running import Condition, evaluate
+from prefect_ratify.scenarios.yardstick import Yardstick
 from tests.refine_bench.server import calls_counted
 from tests.refine_bench.task import CHECKS, DRAFT, SCENARIOS, best_score, expected_score
 

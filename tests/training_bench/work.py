@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect_ratify.finetune.dataset import shard_name, write_rows
-from prefect_ratify.records import Demonstration, Message, PreferencePair, Provenance
+from prefect_ratify.records import Message
+from prefect_ratify.training_rows import Demonstration, PreferencePair, Provenance
 
 SEED = 7
 LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
