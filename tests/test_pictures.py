@@ -158,6 +158,13 @@ def test_the_terminal_draws_each_dot_where_its_share_is(
     assert found.strip().startswith("could have found a drop of")
 
 
+def test_the_maps_marks_dress_nothing_else_that_is_open() -> None:
+    """A dotted frame stood around each “not shown” of the report's tables."""
+    rules = (Path(comparing_stage.__file__).parent / "change_map.css").read_text()
+    dressed = [found.strip() for found in re.findall(r"[^{},]*\.open(?!ed)[^{},]*(?=[,{])", rules)]
+    assert dressed and all(found.split()[0] in (".marks", ".ruling", "a.open") for found in dressed)
+
+
 def test_a_bound_that_rounds_to_nothing_still_says_on_which_side_of_it_it_lies() -> None:
     shares = (0.09, 0.004, 0.0, 1e-17, -0.004, -0.09)
     assert [signed_points(share) for share in shares] == ["+9", "+0", "0", "0", "−0", "−9"]
