@@ -50,10 +50,13 @@ def data_digests(data: Path) -> dict[str, str]:
     return {path.relative_to(data).as_posix(): sha256(path) for path in data_files(data)}
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256(*paths: Path) -> str:
+    """The SHA-256 of what files hold, one after another."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: total)
+    return total.hexdigest()
 
 
 def write_handoff(folder: Path, data: Path, handoff: Handoff, texts: Mapping[str, str]) -> None:

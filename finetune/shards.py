@@ -119,12 +119,18 @@ def prompts_of(folder: Path, plan: RowPlan, places: Sequence[RowPlace]) -> list[
 
 
 def is_made(folder: Path, number: int) -> bool:
-    """Whether a shard's counts, which are written last, are there, and its files with as many rows as they say."""
+    """Whether a shard is made, and whole."""
+    return counts_of(folder, number) is not None
+
+
+def counts_of(folder: Path, number: int) -> ShardCounts | None:
+    """A shard's counts, which are written last; None where they are not there, or its files without those rows."""
     if not _done(folder, number).exists():
-        return False
+        return None
     counts = read_record(_done(folder, number), ShardCounts)
     wanted = {SUPERVISED: counts.demonstrations + counts.retained, PREFERENCES: counts.pairs}
-    return all(_rows(folder / kind / shard_name(number)) == rows for kind, rows in wanted.items())
+    whole = all(_rows(folder / kind / shard_name(number)) == rows for kind, rows in wanted.items())
+    return counts if whole else None
 
 
 def shard_counts(folder: Path) -> Iterator[ShardCounts]:

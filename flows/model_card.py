@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prefect_ratify import embedded
 from prefect_ratify.decisions import LedgerEntry
-from prefect_ratify.finetune.dataset import count_rows, row_files
+from prefect_ratify.finetune.dataset import row_files, rows_in
+from prefect_ratify.finetune.handoff import sha256
 from prefect_ratify.flows.compare import FINETUNED, Final
 from prefect_ratify.flows.evidence import comparison_table
 from prefect_ratify.flows.handing_off import HUB_NAME
@@ -83,13 +83,17 @@ def _release(run: Run) -> str:
 def _lineage(run: Run) -> str:
     """Everything that the model depends on, each with its digest."""
     model = run.stage_folder("train") / "model"
+    learnt = [(folder, row_files(folder)) for folder in _learnt(run)]
     rows = [
         ("policy as drafted", "", _short(digest(run.project.policy))),
         ("policy as trained", "", _short(digest(refined_policy(run)))),
         ("base model", escaped(_base(run)), _short(run.student().digest)),
-        *((_place(run, folder), f"{count_rows(folder)} rows", _of(row_files(folder))) for folder in _learnt(run)),
+        *(
+            (_place(run, folder), f"{sum(map(rows_in, files))} rows", _short(sha256(*files)))
+            for folder, files in learnt
+        ),
         *_training(run),
-        ("this model", _place(run, model), _of(sorted(model.glob("*.safetensors")))),
+        ("this model", _place(run, model), _short(sha256(*sorted(model.glob("*.safetensors"))))),
     ]
     said = "Rows and weights: as `cat FOLDER/*.parquet | sha256sum` (of weights `*.safetensors`) prints it there."
     return f"{table(['what', '', 'digest'], rows)}\n\n{said}"
@@ -99,16 +103,6 @@ def _learnt(run: Run) -> list[Path]:
     """The folders of the rows that the model was trained on, in order."""
     training = read_json(run.stage_folder("train") / "training.json")
     return [rows_of(run, step) for step in (*training.get("steps", {}), *training.get("adopted", {}).get("stages", ()))]
-
-
-def _of(files: Sequence[Path]) -> str:
-    """The digest of what files hold, one after another."""
-    total = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                total.update(block)
-    return _short(total.hexdigest())
 
 
 def _place(run: Run, folder: Path) -> str:

@@ -7,8 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from prefect_ratify.finetune.dataset import PREFERENCES, SUPERVISED, rows_in, shard_name
-from prefect_ratify.finetune.shards import is_made
+from prefect_ratify.finetune.shards import counts_of, is_made
 from prefect_ratify.progress import SECONDS_BETWEEN_LINES, duration, say
 
 
@@ -28,10 +27,11 @@ class ShardProgress:
     def ended(self, number: int) -> None:
         """Count a shard that somebody tried to make, and show the line when it is due."""
         self._made += 1
-        if is_made(self._folder, number):
+        counts = counts_of(self._folder, number)
+        if counts is not None:
             self._done += 1
-            self._rows += self._count(SUPERVISED, number)
-            self._pairs += self._count(PREFERENCES, number)
+            self._rows += counts.demonstrations + counts.retained
+            self._pairs += counts.pairs
         now = time.monotonic()
         if now - self._shown >= (0.5 if self._live else SECONDS_BETWEEN_LINES):
             self._shown = now
@@ -62,7 +62,3 @@ class ShardProgress:
         elif line != self._said:
             say(f"  {line}")
         self._said = line
-
-    def _count(self, kind: str, number: int) -> int:
-        path = self._folder / kind / shard_name(number)
-        return rows_in(path) if path.exists() else 0

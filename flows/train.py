@@ -50,7 +50,7 @@ class Training:
         return LocalModel("tuned", checkpoint, checkpoint_digest(checkpoint))
 
 
-MakeRows = Callable[[Training], list[Path]]
+MakeRows = Callable[[Training, Path], None]  # into that folder, where they are not there yet
 
 
 def train(run: Run, folder: Path) -> None:
@@ -87,9 +87,9 @@ def tuned_model(run: Run) -> LocalModel:
     return LocalModel("finetuned", folder, checkpoint_digest(folder))
 
 
-def rows_of(run: Run, step: str) -> Path:
-    """The folder of the rows that a finished step was trained on."""
-    data, train = run.stage_folder("generate"), run.stage_folder("train")
+def rows_of(run: Run, step: str, train: Path | None = None) -> Path:
+    """The folder of the rows that a step is trained on; `train` is the stage's own, where it is not yet finished."""
+    data, train = run.stage_folder("generate"), train or run.stage_folder("train")
     folders = {"sft": data / SUPERVISED, "dpo": data / PREFERENCES, "kto": train / JUDGED, "grpo": train / REWARDED}
     return folders.get(step) or train / OWN_PAIRS / f"round-{step.rpartition('-')[2]}"
 
@@ -98,7 +98,9 @@ def _train(run: Run, folder: Path) -> None:
     student, plan = run.student(), run.training
     at, done, left_out = Training(run, folder, Weights(student.folder)), dict[str, StageSummary](), dict[str, int]()
     for name, stage, make_rows in _steps(run):
-        files = make_rows(at)
+        place = rows_of(run, name, folder)
+        make_rows(at, place)
+        files = row_files(place)
         rows, fewest = sum(map(rows_in, files)), _fewest(run, stage)
         if rows < fewest:
             say(f"  left out: {title_of(name)}: {rows} rows, at least {fewest} are needed")
@@ -134,7 +136,7 @@ def _fewest(run: Run, stage: Stage) -> int:
 
 
 def _steps(run: Run) -> list[tuple[str, Stage, MakeRows]]:
-    """What is trained, in order: a name, the stage, and what finds its rows."""
+    """What is trained, in order: a name, the stage, and what makes its rows."""
     stages, rounds = run.training.steps(count_parameters(run.student().folder))
     own = [(f"own-answers-{number}", number) for number in range(1, rounds + 1)]
     return [
@@ -155,37 +157,28 @@ def _answers_before(run: Run) -> list[str]:
     return [found.text for found in run.answer(run.project.suite.split("develop"), Condition("base", run.student()))]
 
 
-def _demonstrations(at: Training) -> list[Path]:
-    return row_files(at.run.stage_folder("generate") / SUPERVISED)
+def _there_already(at: Training, folder: Path) -> None:
+    """Rows of the data stage."""
 
 
-def _pairs(at: Training) -> list[Path]:
-    return row_files(at.run.stage_folder("generate") / PREFERENCES)
-
-
-def _own_pairs(at: Training, number: int) -> list[Path]:
+def _own_pairs(at: Training, folder: Path, number: int) -> None:
     """Pairs of the model's own answers as it is now."""
-    folder = at.folder / OWN_PAIRS / f"round-{number}"
     _once(folder, lambda: on_policy_pairs(at.run, at.own_model(f"round-{number}"), number))
-    return row_files(folder)
 
 
-def _judged(at: Training) -> list[Path]:
+def _judged(at: Training, folder: Path) -> None:
     """The model's own answers as it is now, with whether each keeps its clauses."""
-    folder = at.folder / JUDGED
     _once(folder, lambda: on_policy_judged(at.run, at.own_model(JUDGED), 1))
-    return row_files(folder)
 
 
-def _rewarded(at: Training) -> list[Path]:
+def _rewarded(at: Training, folder: Path) -> None:
     """The data stage's prompts with the checks that answers should meet."""
-    path = at.folder / REWARDED / shard_name(0)
+    path = folder / shard_name(0)
     if not path.exists() and not write_reward_rows(_reward_rows(at.run), path):
         raise RatifyError("grpo has nothing to reward: no scenario touches a clause that has a check")
-    return [path]
 
 
-_ROWS: dict[Stage, MakeRows] = {"sft": _demonstrations, "dpo": _pairs, "kto": _judged, "grpo": _rewarded}
+_ROWS: dict[Stage, MakeRows] = {"sft": _there_already, "dpo": _there_already, "kto": _judged, "grpo": _rewarded}
 
 
 def _reward_rows(run: Run) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,6 @@ where the paper has examples of critiques.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -44,7 +43,7 @@ class ModelCritic:
         self.model = model
         self._asked = "\n".join(asked) or "nothing"
         self._cases = (cases or Cases()).only("develop")
-        self._embedded = Gathered(self._cases.prepare)
+        self._embedded = Gathered(self._embed)
         self._definitions = definitions_text(definitions) or "none"
 
     async def critique(self, scenario: Scenario, text: str, clause: Clause, asking: Asking) -> Critique | str:
@@ -106,8 +105,9 @@ class ModelCritic:
     async def _rulings(self, scenario: Scenario, text: str, clause: Clause) -> Sequence[Ruling]:
         about = clause.draft_id, case_text(scenario.query, text)
         if not self._cases.can_tell([about]):
-            await self._embedded(about)
-        if self._cases.can_tell([about]):
-            return self._cases.nearest(*about)
-        # The rulings themselves have no vectors yet: it asks a model, and others go on meanwhile.
-        return await asyncio.to_thread(self._cases.nearest, *about)
+            await self._embedded(about)  # it asks a model: others go on meanwhile
+        return self._cases.nearest(*about)
+
+    def _embed(self, asked: list[tuple[str, str]]) -> None:
+        self._cases.prepare(asked)
+        self._cases.nearest(*asked[0])  # the rulings themselves, too

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from prefect_ratify.budget import Budget
     from prefect_ratify.flows.project import Settings
     from prefect_ratify.flows.regressing import Measuring
+    from prefect_ratify.flows.run_folder import Run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # it has no public name
 
@@ -56,6 +57,18 @@ def add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request's comment")
     for role in ("responder", "judge", "embedder"):
         _add_model(parser, role)
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Which run of the project in `folder`."""
+    parser.add_argument("--run", default="", help="which run (default: the last)")
+
+
+def run_of(options: argparse.Namespace) -> Run:
+    """The run that was chosen."""
+    from prefect_ratify.flows.answering import chosen_run
+
+    return chosen_run(options.folder, options.run)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from prefect_ratify.commands.arguments import Commands
+from prefect_ratify.commands.arguments import Commands, add_run, run_of
 
 
 def add_exports(commands: Commands) -> None:
@@ -23,7 +23,7 @@ def add_exports(commands: Commands) -> None:
     gguf.add_argument("target", type=Path, metavar="FILE.gguf")
     gguf.add_argument("--source", type=Path, metavar="FILE.gguf", help="a GGUF of the base model, for its tokenizer")
     gguf.add_argument("--float", dest="weights", choices=["f16", "f32"], default="f16", help="(default: f16)")
-    gguf.add_argument("--run", default="", help="which run (default: the last)")
+    add_run(gguf)
     gguf.set_defaults(command=_export_gguf)
 
 
@@ -35,9 +35,7 @@ def _export_inspect(options: argparse.Namespace) -> int:
 
 
 def _export_gguf(options: argparse.Namespace) -> int:
-    from prefect_ratify.flows.answering import chosen_run
     from prefect_ratify.flows.exporting_model import export_gguf
 
-    run = chosen_run(options.folder, options.run)
-    print(export_gguf(run, options.target, options.source, options.weights))
+    print(export_gguf(run_of(options), options.target, options.source, options.weights))
     return 0

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from prefect_ratify.commands.argument_types import positive
-from prefect_ratify.commands.arguments import Commands
+from prefect_ratify.commands.arguments import Commands, add_run, run_of
 from prefect_ratify.errors import InputError
 
 
@@ -140,14 +140,13 @@ def _add_ledger(commands: Commands) -> None:
     actions = ledger.add_subparsers(required=True, metavar="ACTION")
     verify = actions.add_parser("verify", help="say in one line whether it is whole, and the evidence unchanged")
     verify.add_argument("folder", type=Path)
-    verify.add_argument("--run", default="", help="which run (default: the last)")
+    add_run(verify)
     verify.add_argument("--head", default="", help="a published digest that the ledger must end in")
     verify.set_defaults(command=_verify)
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from prefect_ratify.flows.answering import chosen_run
     from prefect_ratify.flows.verifying import verify
 
-    print(verify(chosen_run(options.folder, options.run), options.head))
+    print(verify(run_of(options), options.head))
     return 0

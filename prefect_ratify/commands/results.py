@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from prefect_ratify.commands.argument_types import positive
-from prefect_ratify.commands.arguments import Commands
+from prefect_ratify.commands.arguments import Commands, add_run, run_of
 
 
 def add_results(commands: Commands) -> None:
@@ -21,7 +21,7 @@ def _add_trace(commands: Commands) -> None:
     trace = commands.add_parser("trace", help="from a training row to its clauses and people, or from a clause to rows")
     trace.add_argument("folder", type=Path)
     trace.add_argument("what", metavar="ROW-OR-CLAUSE", help="a row's id or its first digits, or a clause's id")
-    trace.add_argument("--run", default="", help="which run (default: the last)")
+    add_run(trace)
     trace.add_argument("--limit", type=positive, default=20, help="of a clause, list so many rows (default: 20)")
     trace.add_argument("--json", action="store_true", help="for machines")
     trace.set_defaults(command=_trace)
@@ -30,11 +30,10 @@ def _add_trace(commands: Commands) -> None:
 def _trace(options: argparse.Namespace) -> int:
     import json
 
-    from prefect_ratify.flows.answering import chosen_run
     from prefect_ratify.flows.trace_text import show
     from prefect_ratify.flows.tracing import trace
 
-    found = trace(chosen_run(options.folder, options.run), options.what, options.limit)
+    found = trace(run_of(options), options.what, options.limit)
     if options.json:
         print(json.dumps(found.model_dump(mode="json"), indent=1))
     else:
@@ -47,15 +46,14 @@ def _add_handoff(commands: Commands) -> None:
     handing.add_argument("folder", type=Path)
     handing.add_argument("--to", dest="target", type=Path, required=True, metavar="FOLDER")
     handing.add_argument("--base", default="", metavar="NAME", help="the base model there: a name, or a whole path")
-    handing.add_argument("--run", default="", help="which run (default: the last)")
+    add_run(handing)
     handing.set_defaults(command=_handoff)
 
 
 def _handoff(options: argparse.Namespace) -> int:
-    from prefect_ratify.flows.answering import chosen_run
     from prefect_ratify.flows.handing_off import hand_off
 
-    print(hand_off(chosen_run(options.folder, options.run), options.target, options.base))
+    print(hand_off(run_of(options), options.target, options.base))
     return 0
 
 
@@ -63,15 +61,14 @@ def _add_adopt(commands: Commands) -> None:
     adopting = commands.add_parser("adopt", help="take a model that was trained in a handoff folder into its run")
     adopting.add_argument("folder", type=Path)
     adopting.add_argument("source", type=Path, metavar="FOLDER", help="the handoff folder, with its output")
-    adopting.add_argument("--run", default="", help="which run (default: the last)")
+    add_run(adopting)
     adopting.set_defaults(command=_adopt)
 
 
 def _adopt(options: argparse.Namespace) -> int:
     from prefect_ratify.flows.adopting import adopt
-    from prefect_ratify.flows.answering import chosen_run
 
-    print(adopt(chosen_run(options.folder, options.run), options.source))
+    print(adopt(run_of(options), options.source))
     return 0
 
 
